@@ -1,0 +1,1 @@
+"""edge-build: trains, measures and compresses the models the runtime runs."""

@@ -1,0 +1,1 @@
+"""edge-runtime: camera frames in, events out over MQTT, on the node itself."""

@@ -1,0 +1,252 @@
+"""Every setting: one home, one default, one line of documentation.
+
+The dataclasses below are the truth. A TOML file overrides them, `--set a.b=value` overrides the file, and
+`edge-runtime config --default` prints the commented file made from them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import tomllib
+import types
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from edge_runtime.errors import ConfigError
+
+
+def setting(default: Any, doc: str, *, low: float | None = None, high: float | None = None) -> Any:
+    """A field with its default, its line of documentation and its range (inclusive)."""
+    return field(default=default, metadata={"doc": doc, "low": low, "high": high})
+
+
+@dataclass(frozen=True, slots=True)
+class NodeConfig:
+    """This machine."""
+
+    name: str = setting("edge", "name of this node; part of every topic")
+    state: str = setting("~/.local/state/edge-runtime", "folder for the outbox and the node's identity")
+
+
+@dataclass(frozen=True, slots=True)
+class CameraConfig:
+    """Where frames come from."""
+
+    name: str = setting("camera", "name of the camera; part of events and topics")
+    source: str = setting("demo", "0, 1, ... (V4L2) | picamera | rtsp://... | a clip | demo | synthetic")
+    size_wh: tuple[int, int] = setting((1280, 720), "pixels asked of a camera; a clip keeps its own", low=16)
+    fps: float = setting(15.0, "frames a second asked of a camera", low=0.1, high=240)
+    lores_wh: tuple[int, int] = setting((320, 240), "the small picture fits into this, own aspect", low=32)
+    retry_s: float = setting(0.5, "wait before a lost camera is opened again; doubles each time", low=0.01)
+    retry_max_s: float = setting(30.0, "longest wait between two tries", low=0.01)
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineConfig:
+    """What is done with a frame."""
+
+    mode: Literal["crops", "attention", "full"] = setting(
+        "crops", "crops: attention, then the detector on crops | attention: alone | full: detector alone"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class AttentionConfig:
+    """The network that says where to look."""
+
+    model: str = setting("scene_attention", "a model in models/ by name, or a path")
+    score_min: float = setting(0.25, "regions scored below this are not looked at", low=0, high=1)
+    iou_max: float = setting(0.5, "regions of one label that overlap more are one", low=0, high=1)
+
+
+@dataclass(frozen=True, slots=True)
+class CroppingConfig:
+    """How regions become crops."""
+
+    budget: int = setting(8, "crops a frame at the most", low=1, high=64)
+    margin: float = setting(0.25, "context around a region, as a share of its longer side", low=0, high=2)
+    carry_s: float = setting(1.0, "a live track is looked at this long after attention missed it", low=0)
+
+
+@dataclass(frozen=True, slots=True)
+class DetectionConfig:
+    """The network that looks closely."""
+
+    model: str = setting("crop_detector", "a model in models/ by name, or a path")
+    score_min: float = setting(0.1, "detections scored below this are dropped", low=0, high=1)
+    iou_max: float = setting(0.5, "detections of one group that overlap more are one", low=0, high=1)
+
+
+@dataclass(frozen=True, slots=True)
+class TrackingConfig:
+    """How detections become tracks."""
+
+    start_score: float = setting(0.4, "a new track needs a detection scored at least this", low=0, high=1)
+    match_score: float = setting(0.15, "weaker detections than this prolong no track", low=0, high=1)
+    iou_min: float = setting(0.2, "overlap that a detection and a track's forecast need", low=0, high=1)
+    confirm_hits: int = setting(3, "matched detections before a track is told of", low=1)
+    lost_s: float = setting(2.0, "a track unseen this long has ended", low=0)
+
+
+@dataclass(frozen=True, slots=True)
+class EventsConfig:
+    """What is told."""
+
+    update_s: float = setting(2.0, "seconds between two track_update events of one track", low=0.1)
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxConfig:
+    """Events that the broker has not acknowledged yet."""
+
+    max_bytes: int = setting(64_000_000, "bytes kept on disk; beyond, the oldest are dropped and counted", low=4096)
+    max_age_s: float = setting(604_800.0, "seconds an event is kept; older ones are dropped and counted", low=1)
+
+
+@dataclass(frozen=True, slots=True)
+class MqttConfig:
+    """The broker."""
+
+    broker: str = setting("none", "mqtt://[user:password@]host[:port] | embedded | none")
+    root: str = setting("edge", "first level of every topic")
+    port: int = setting(1883, "port of the embedded broker", low=0, high=65535)
+    keepalive_s: int = setting(30, "seconds of silence after which the broker declares the node dead", low=1)
+
+
+@dataclass(frozen=True, slots=True)
+class WebConfig:
+    """The live page."""
+
+    listen: str = setting("", "[HOST:]PORT; empty: no page. Loopback unless a host is given")
+    fps: float = setting(10.0, "pictures a second sent to a viewer at the most", low=0.1, high=60)
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """All settings."""
+
+    node: NodeConfig = field(default_factory=NodeConfig)
+    camera: CameraConfig = field(default_factory=CameraConfig)
+    pipeline: PipelineConfig = field(default_factory=PipelineConfig)
+    attention: AttentionConfig = field(default_factory=AttentionConfig)
+    cropping: CroppingConfig = field(default_factory=CroppingConfig)
+    detection: DetectionConfig = field(default_factory=DetectionConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    events: EventsConfig = field(default_factory=EventsConfig)
+    outbox: OutboxConfig = field(default_factory=OutboxConfig)
+    mqtt: MqttConfig = field(default_factory=MqttConfig)
+    web: WebConfig = field(default_factory=WebConfig)
+
+
+def load(path: Path | None = None, overrides: typing.Sequence[str] = ()) -> Config:
+    """The defaults, then the TOML file at `path`, then `overrides` of the form `section.key=value`.
+
+    Raises:
+        ConfigError: unreadable file, unknown key, wrong type or value out of range.
+    """
+    tables: dict[str, dict[str, Any]] = {}
+    origin = "--set"
+    if path is not None:
+        origin = str(path)
+        try:
+            tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ConfigError(f"{path}: cannot be read ({error.strerror}); check the path given to --config") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path}: not valid TOML: {error}") from None
+    config = _build(Config, tables, origin, "")
+    for text in overrides:
+        config = _override(config, text)
+    return config
+
+
+def default_file() -> str:
+    """The commented TOML file with every setting at its default."""
+    lines = ["# edge-runtime configuration: every setting, at its default.", ""]
+    for section in dataclasses.fields(Config):
+        kind = _types(Config)[section.name]
+        lines += [f"# {kind.__doc__}", f"[{section.name}]"]
+        for key in dataclasses.fields(kind):
+            lines.append(f"{key.name} = {_toml(key.default)}  # {key.metadata['doc']}")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _toml(value: Any) -> str:
+    """A default as TOML; JSON's spelling of strings, numbers, booleans and lists is TOML's."""
+    return json.dumps(value)
+
+
+def _types(kind: type) -> dict[str, Any]:
+    return typing.get_type_hints(kind)
+
+
+def _build(kind: type, table: Any, origin: str, prefix: str) -> Any:
+    """An instance of the dataclass `kind` from a TOML table."""
+    if not isinstance(table, dict):
+        raise ConfigError(f"{origin}: {prefix.rstrip('.')} must be a table, not {_toml(table)}")
+    hints = _types(kind)
+    values: dict[str, Any] = {}
+    for key, value in table.items():
+        if key not in hints:
+            raise ConfigError(f"{origin}: unknown key {prefix}{key}{_nearest(key, hints, prefix)}")
+        if dataclasses.is_dataclass(hints[key]):
+            values[key] = _build(hints[key], value, origin, f"{prefix}{key}.")
+        else:
+            rule = next(f for f in dataclasses.fields(kind) if f.name == key)
+            values[key] = _checked(value, hints[key], rule.metadata, f"{origin}: {prefix}{key}")
+    return kind(**values)
+
+
+def _nearest(key: str, known: typing.Iterable[str], prefix: str) -> str:
+    close = difflib.get_close_matches(key, list(known), n=1, cutoff=0.4)
+    return f"; did you mean {prefix}{close[0]}?" if close else f"; known here: {', '.join(known)}"
+
+
+def _checked(value: Any, kind: Any, rule: typing.Mapping[str, Any], where: str) -> Any:
+    """`value` as `kind`, within the field's range."""
+    origin, args = typing.get_origin(kind), typing.get_args(kind)
+    if origin is Literal:
+        if value not in args:
+            raise ConfigError(f"{where} = {_toml(value)}: must be one of {', '.join(map(str, args))}")
+        return value
+    if origin is tuple:
+        if not isinstance(value, list | tuple) or len(value) != len(args):
+            raise ConfigError(f"{where} = {_toml(value)}: must be a list of {len(args)} numbers")
+        return tuple(_checked(v, a, rule, where) for v, a in zip(value, args, strict=True))
+    assert not isinstance(kind, types.UnionType), f"{where}: unions are not settings"
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        names = {int: "a whole number", float: "a number", str: "a text in quotes", bool: "true or false"}
+        raise ConfigError(f"{where} = {_toml(value)}: must be {names[kind]}")
+    low, high = rule.get("low"), rule.get("high")
+    if (low is not None and not value >= low) or (high is not None and not value <= high):
+        span = f"at least {low}" if high is None else f"between {low} and {high}"
+        raise ConfigError(f"{where} = {_toml(value)}: must be {span}")
+    return value
+
+
+def _override(config: Config, text: str) -> Config:
+    """`config` with one `section.key=value` applied; the value is TOML, or a bare text."""
+    path, equals, raw = text.partition("=")
+    section, dot, key = path.strip().partition(".")
+    if not equals or not dot:
+        raise ConfigError(f"--set {text}: must have the form section.key=value, as in camera.fps=10")
+    hints = _types(Config)
+    if section not in hints:
+        raise ConfigError(f"--set {text}: unknown section {section}{_nearest(section, hints, '')}")
+    old = getattr(config, section)
+    kind = type(old)
+    try:
+        value = tomllib.loads(f"v = {raw.strip()}")["v"]
+    except tomllib.TOMLDecodeError:
+        value = raw.strip()
+    if _types(kind).get(key) is str and not isinstance(value, str):
+        value = raw.strip()  # `--set camera.source=0`: a text that looks like a number
+    new = dataclasses.asdict(old) | {key: value}
+    return dataclasses.replace(config, **{section: _build(kind, new, f"--set {text}", f"{section}.")})
