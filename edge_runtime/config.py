@@ -7,21 +7,16 @@ The dataclasses below are the truth. A TOML file overrides them, `--set a.b=valu
 from __future__ import annotations
 
 import dataclasses
-import difflib
-import json
 import tomllib
-import types
 import typing
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
+from edge_runtime import settings
 from edge_runtime.errors import ConfigError
-
-
-def setting(default: Any, doc: str, *, low: float | None = None, high: float | None = None) -> Any:
-    """A field with its default, its line of documentation and its range (inclusive)."""
-    return field(default=default, metadata={"doc": doc, "low": low, "high": high})
+from edge_runtime.settings import setting
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,23 +137,15 @@ class Config:
     web: WebConfig = field(default_factory=WebConfig)
 
 
-def load(path: Path | None = None, overrides: typing.Sequence[str] = ()) -> Config:
+def load(path: Path | None = None, overrides: Sequence[str] = ()) -> Config:
     """The defaults, then the TOML file at `path`, then `overrides` of the form `section.key=value`.
 
     Raises:
         ConfigError: unreadable file, unknown key, wrong type or value out of range.
     """
-    tables: dict[str, dict[str, Any]] = {}
-    origin = "--set"
+    config = Config()
     if path is not None:
-        origin = str(path)
-        try:
-            tables = tomllib.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise ConfigError(f"{path}: cannot be read ({error.strerror}); check the path given to --config") from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path}: not valid TOML: {error}") from None
-    config = _build(Config, tables, origin, "")
+        config = settings.build(Config, settings.read_toml(path, ConfigError), str(path), ConfigError)
     for text in overrides:
         config = _override(config, text)
     return config
@@ -166,69 +153,7 @@ def load(path: Path | None = None, overrides: typing.Sequence[str] = ()) -> Conf
 
 def default_file() -> str:
     """The commented TOML file with every setting at its default."""
-    lines = ["# edge-runtime configuration: every setting, at its default.", ""]
-    for section in dataclasses.fields(Config):
-        kind = _types(Config)[section.name]
-        lines += [f"# {kind.__doc__}", f"[{section.name}]"]
-        for key in dataclasses.fields(kind):
-            lines.append(f"{key.name} = {_toml(key.default)}  # {key.metadata['doc']}")
-        lines.append("")
-    return "\n".join(lines)
-
-
-def _toml(value: Any) -> str:
-    """A default as TOML; JSON's spelling of strings, numbers, booleans and lists is TOML's."""
-    return json.dumps(value)
-
-
-def _types(kind: type) -> dict[str, Any]:
-    return typing.get_type_hints(kind)
-
-
-def _build(kind: type, table: Any, origin: str, prefix: str) -> Any:
-    """An instance of the dataclass `kind` from a TOML table."""
-    if not isinstance(table, dict):
-        raise ConfigError(f"{origin}: {prefix.rstrip('.')} must be a table, not {_toml(table)}")
-    hints = _types(kind)
-    values: dict[str, Any] = {}
-    for key, value in table.items():
-        if key not in hints:
-            raise ConfigError(f"{origin}: unknown key {prefix}{key}{_nearest(key, hints, prefix)}")
-        if dataclasses.is_dataclass(hints[key]):
-            values[key] = _build(hints[key], value, origin, f"{prefix}{key}.")
-        else:
-            rule = next(f for f in dataclasses.fields(kind) if f.name == key)
-            values[key] = _checked(value, hints[key], rule.metadata, f"{origin}: {prefix}{key}")
-    return kind(**values)
-
-
-def _nearest(key: str, known: typing.Iterable[str], prefix: str) -> str:
-    close = difflib.get_close_matches(key, list(known), n=1, cutoff=0.4)
-    return f"; did you mean {prefix}{close[0]}?" if close else f"; known here: {', '.join(known)}"
-
-
-def _checked(value: Any, kind: Any, rule: typing.Mapping[str, Any], where: str) -> Any:
-    """`value` as `kind`, within the field's range."""
-    origin, args = typing.get_origin(kind), typing.get_args(kind)
-    if origin is Literal:
-        if value not in args:
-            raise ConfigError(f"{where} = {_toml(value)}: must be one of {', '.join(map(str, args))}")
-        return value
-    if origin is tuple:
-        if not isinstance(value, list | tuple) or len(value) != len(args):
-            raise ConfigError(f"{where} = {_toml(value)}: must be a list of {len(args)} numbers")
-        return tuple(_checked(v, a, rule, where) for v, a in zip(value, args, strict=True))
-    assert not isinstance(kind, types.UnionType), f"{where}: unions are not settings"
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        names = {int: "a whole number", float: "a number", str: "a text in quotes", bool: "true or false"}
-        raise ConfigError(f"{where} = {_toml(value)}: must be {names[kind]}")
-    low, high = rule.get("low"), rule.get("high")
-    if (low is not None and not value >= low) or (high is not None and not value <= high):
-        span = f"at least {low}" if high is None else f"between {low} and {high}"
-        raise ConfigError(f"{where} = {_toml(value)}: must be {span}")
-    return value
+    return settings.default_file(Config, "edge-runtime configuration: every setting, at its default.")
 
 
 def _override(config: Config, text: str) -> Config:
@@ -237,16 +162,16 @@ def _override(config: Config, text: str) -> Config:
     section, dot, key = path.strip().partition(".")
     if not equals or not dot:
         raise ConfigError(f"--set {text}: must have the form section.key=value, as in camera.fps=10")
-    hints = _types(Config)
-    if section not in hints:
-        raise ConfigError(f"--set {text}: unknown section {section}{_nearest(section, hints, '')}")
+    sections = typing.get_type_hints(Config)
+    if section not in sections:
+        raise ConfigError(f"--set {text}: unknown section {section}{settings.nearest(section, sections, '')}")
     old = getattr(config, section)
-    kind = type(old)
     try:
         value = tomllib.loads(f"v = {raw.strip()}")["v"]
     except tomllib.TOMLDecodeError:
         value = raw.strip()
-    if _types(kind).get(key) is str and not isinstance(value, str):
+    if typing.get_type_hints(type(old)).get(key) is str and not isinstance(value, str):
         value = raw.strip()  # `--set camera.source=0`: a text that looks like a number
-    new = dataclasses.asdict(old) | {key: value}
-    return dataclasses.replace(config, **{section: _build(kind, new, f"--set {text}", f"{section}.")})
+    table = dataclasses.asdict(old) | {key: value}
+    new = settings.build(type(old), table, f"--set {text}", ConfigError, f"{section}.")
+    return dataclasses.replace(config, **{section: new})
