@@ -1,0 +1,1 @@
+"""Pictures and labels: reading packs, asking teachers, augmenting."""

@@ -1,0 +1,135 @@
+"""The stream of training pictures: which sample, how changed, with which targets, from one seed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import Dataset
+
+from build_tools.data.augment import Classes, Example, Strength, around, fitted, mosaic, photometric, view
+from build_tools.data.coco import LABEL_ID, Sample
+from build_tools.errors import DataError
+from build_tools.training.targets import make_targets
+
+Ticket = tuple[int, int, int, int]
+"""epoch, index of the sample, canvas width, canvas height."""
+
+
+def read_bgr(sample: Sample) -> NDArray[np.uint8]:
+    """The sample's picture, uint8 [h, w, 3].
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    bgr = cv2.imread(str(sample.path))
+    if bgr is None:
+        raise DataError(f"{sample.path}: cannot be read as a picture")
+    return np.ascontiguousarray(np.rot90(bgr, -sample.turns))
+
+
+class TrainingPictures(Dataset[tuple[torch.Tensor, ...]]):
+    """Picture and targets for a ticket; the same ticket gives the same picture in every run.
+
+    Pictures are decoded once and kept, as processes forked later share the memory.
+    """
+
+    def __init__(
+        self, samples: list[Sample], classes: Classes, how: Strength, seed: int, stride: int, crops: bool
+    ) -> None:
+        self.samples, self.classes, self.how, self.seed = samples, classes, how, seed
+        self.stride, self.crops = stride, crops
+        self._pictures = [read_bgr(s) for s in samples]
+        self._unknown = [unknown_classes(s, classes) for s in samples]
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, ticket: Ticket) -> tuple[torch.Tensor, ...]:
+        epoch, index, w, h = ticket
+        rng = np.random.default_rng((self.seed, epoch, index))
+        example = self._crop(rng, index, w) if self.crops else self._picture(rng, index, (w, h))
+        bgr = photometric(rng, example.bgr, self.how)
+        t = make_targets(
+            example.boxes, example.labels, example.ignore, example.ignore_labels,
+            example.clear, len(self.classes.names), (w // self.stride, h // self.stride), self.stride,
+        )  # fmt: skip
+        chw = torch.from_numpy(np.ascontiguousarray(bgr.transpose(2, 0, 1)))
+        return (chw, *(torch.from_numpy(a) for a in (t.heat, t.heat_weight, t.box, t.box_weight)))
+
+    def _seen(self, index: int, matrix: NDArray[np.float32], size_wh: tuple[int, int], fill: int) -> Example:
+        return view(
+            self._pictures[index], self.samples[index], self.classes, self._unknown[index], matrix, size_wh, fill
+        )
+
+    def _picture(self, rng: np.random.Generator, index: int, size_wh: tuple[int, int]) -> Example:
+        def one(i: int) -> Example:
+            matrix = fitted(rng, self.samples[i].size_wh, size_wh, self.how)
+            return self._seen(i, matrix, size_wh, int(rng.choice([0, 0, 114])))
+
+        if rng.random() >= self.how.mosaic:
+            return one(index)
+        four = [index, *rng.integers(0, len(self.samples), 3).tolist()]
+        cut = (rng.uniform(0.3, 0.7, 2) * size_wh).astype(int)
+        return mosaic([one(i) for i in four], size_wh, (int(cut[0]), int(cut[1])))
+
+    def _crop(self, rng: np.random.Generator, index: int, side: int) -> Example:
+        sample = self.samples[index]
+        wanted = np.flatnonzero(self.classes.number(sample.labels) >= 0)
+        if len(wanted) and rng.random() < 0.85:
+            # Rare labels are looked at more often, or persons and faces would crowd the rest out.
+            box = sample.boxes[rng.choice(wanted)]
+        else:
+            w, h = sample.size_wh
+            centre, span = rng.uniform(0, (w, h)), rng.uniform(0.1, 0.6) * min(w, h)
+            box = np.array([*(centre - span / 2), *(centre + span / 2)], np.float32)
+        matrix = around(rng, box, sample.size_wh, side, self.how)
+        return self._seen(index, matrix, (side, side), int(rng.choice([0, 0, 114])))
+
+
+def unknown_classes(sample: Sample, classes: Classes) -> list[int]:
+    """Numbers of the classes of which some label is unknown in the sample."""
+    unknown = {LABEL_ID[name] for name in sample.unknown}
+    return [k for k, member in enumerate(classes.members) if unknown & set(member)]
+
+
+class Tickets:
+    """Batches of tickets for one epoch: a seeded shuffle, one canvas size a batch."""
+
+    def __init__(
+        self, count: int, batch: int, sizes_wh: tuple[tuple[int, int], ...], seed: int, weights: NDArray[np.float64] | None
+    ) -> None:
+        self.count, self.batch, self.sizes_wh, self.seed, self.weights = count, batch, sizes_wh, seed, weights
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return self.count // self.batch
+
+    def __iter__(self) -> Iterator[list[Ticket]]:
+        rng = np.random.default_rng((self.seed, self.epoch))
+        if self.weights is None:
+            order = rng.permutation(self.count)
+        else:
+            order = rng.choice(self.count, self.count, p=self.weights)
+        for start in range(0, len(self) * self.batch, self.batch):
+            w, h = self.sizes_wh[int(rng.integers(len(self.sizes_wh)))]
+            # A sample drawn twice in an epoch must not look the same twice: the place in the epoch is the ticket's epoch part.
+            yield [(self.epoch * 1_000_003 + start + i, int(order[start + i]), w, h) for i in range(self.batch)]
+
+
+def balance(samples: list[Sample], classes: Classes) -> NDArray[np.float64]:
+    """Drawing weight [n] of each sample: repeat factors by its rarest class (Gupta et al. 2019, LVIS, section 4.2)."""
+    counts = np.zeros(len(classes.names))
+    have = []
+    for sample in samples:
+        numbers = set(classes.number(sample.labels).tolist()) - {-1}
+        have.append(numbers)
+        for k in numbers:
+            counts[k] += 1
+    share = np.maximum(counts / max(len(samples), 1), 1e-6)
+    factor = np.maximum(1.0, np.sqrt(0.25 / share))
+    weights = np.array([max((factor[k] for k in numbers), default=1.0) for numbers in have])
+    return np.asarray(weights / weights.sum(), np.float64)

@@ -1,0 +1,50 @@
+"""All samples of a recipe: packs read, teachers asked, one split for ever."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tqdm import tqdm
+
+from build_tools.data import coco, slots, teacher
+from build_tools.data.coco import Sample
+from build_tools.errors import DataError
+from build_tools.recipe import Recipe
+
+
+def gather(recipe: Recipe, folder: Path, cache: Path) -> tuple[list[Sample], list[Sample]]:
+    """(train, validation) samples of the recipe in `folder`; what teachers say is kept in `cache`.
+
+    Raises:
+        DataError: a pack or picture is missing, with the path to mend.
+        ModelError: a teacher is missing.
+    """
+    samples: list[Sample] = []
+    for entry in recipe.data:
+        images = folder / entry.images
+        if not images.is_dir():
+            raise DataError(f"{images}: no such folder of pictures; check `data.images` in the recipe")
+        if entry.slots:
+            samples += slots.read_slots(folder / entry.labels, images, entry.slots)
+        else:
+            samples += coco.read_pack(folder / entry.labels, images)
+    for entry in recipe.teachers:
+        config = teacher.TeacherConfig(
+            entry.model, entry.decoder, entry.size_wh, entry.labels, entry.accept, entry.doubt
+        )
+        one = teacher.Teacher(config, folder)
+        with tqdm(total=len(samples), desc=f"asking {one.path.stem}", unit="picture") as bar:
+            said = teacher.ask(one, samples, cache, bar.update)
+        samples = [teacher.complete(s, said["/".join(s.path.parts[-4:])], config) for s in samples]
+    overhead = {entry.slots for entry in recipe.data if entry.slots}
+    for sample in [s for s in samples if s.source in overhead]:
+        for _ in range(3):
+            sample = coco.turned(sample)
+            samples.append(sample)
+    return coco.split(samples, recipe.train.held_out)
+
+
+def fingerprint(recipe: Recipe, folder: Path) -> str:
+    """sha256 over the packs' label files and the teachers' weights."""
+    files = [folder / d.labels for d in recipe.data] + [folder / t.model for t in recipe.teachers]
+    return coco.digest(files)

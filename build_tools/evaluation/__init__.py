@@ -1,0 +1,1 @@
+"""Measuring: accuracy of detectors, time of networks."""

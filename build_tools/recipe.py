@@ -1,0 +1,114 @@
+"""The recipe of a model: what it is, what it learns from, and for how long."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from build_tools.data.augment import Classes, Strength
+from build_tools.data.coco import LABEL_ID, LABELS
+from build_tools.errors import RecipeError
+from edge_runtime import settings
+from edge_runtime.settings import setting
+
+
+@dataclass(frozen=True, slots=True)
+class DataEntry:
+    """A pack of labelled pictures, paths relative to the recipe."""
+
+    labels: str = setting("", "COCO-form JSON, or slots JSON")
+    images: str = setting("", "folder its file names are relative to")
+    slots: str = setting("", "source of parking frames to read from a slots JSON; empty: COCO form")
+
+
+@dataclass(frozen=True, slots=True)
+class TeacherEntry:
+    """A detector by others that fills in labels."""
+
+    model: str = setting("", "ONNX file, relative to the recipe")
+    decoder: Literal["yunet", "yolox"] = setting("yolox", "how its outputs are read")
+    size_wh: tuple[int, int] = setting((416, 416), "pictures are fitted into this for it", low=32)
+    labels: tuple[str, ...] = setting((), "labels it is asked for")
+    accept: float = setting(0.5, "from this score on it is believed", low=0, high=1)
+    doubt: float = setting(0.2, "between this and `accept` the place is ignored", low=0, high=1)
+
+
+@dataclass(frozen=True, slots=True)
+class NetEntry:
+    """Widths and depths of the network."""
+
+    stem: int = setting(16, "channels at stride 2", low=1)
+    widths: tuple[int, int, int, int] = setting((32, 64, 64, 96), "channels at strides 4, 8, 16, 32", low=1)
+    depths: tuple[int, int, int, int] = setting((1, 2, 2, 1), "blocks there", low=0)
+    neck: int = setting(64, "channels where the levels meet", low=1)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainEntry:
+    """The loop."""
+
+    view: Literal["picture", "crop"] = setting("picture", "picture: whole pictures | crop: windows around objects")
+    sizes_wh: tuple[tuple[int, int], ...] = setting(((320, 256),), "canvas sizes, drawn per batch", low=32)
+    epochs: int = setting(40, "passes over the data", low=1)
+    batch: int = setting(32, "pictures a step", low=1)
+    rate: float = setting(0.002, "highest learning rate (AdamW, cosine after a warm-up)", low=0)
+    decay: float = setting(0.0005, "weight decay", low=0)
+    warmup: int = setting(300, "steps of warm-up", low=1)
+    average: float = setting(0.999, "decay of the running average of weights that is kept", low=0, high=1)
+    box_weight: float = setting(3.0, "weight of the box loss beside the heat loss", low=0)
+    held_out: float = setting(0.06, "share of the pictures kept for validation", low=0, high=0.5)
+    validate_every: int = setting(4, "epochs between two validations", low=1)
+    threads: int = setting(1, "CPU threads", low=1)
+    workers: int = setting(1, "processes that prepare pictures", low=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """A whole recipe."""
+
+    name: str = setting("", "name of the model")
+    task: Literal["attention", "detector"] = setting("attention", "what the runtime uses it for")
+    classes: tuple[str, ...] = setting((), "classes in the order of the network's outputs")
+    groups: dict[str, tuple[str, ...]] = setting(None, "labels that make up a class of another name")
+    size_wh: tuple[int, int] = setting((320, 240), "input size it is measured at", low=32)
+    seed: int = setting(1, "seed of everything random")
+    data: tuple[DataEntry, ...] = setting((), "packs")
+    teachers: tuple[TeacherEntry, ...] = setting((), "teachers")
+    net: NetEntry = field(default_factory=NetEntry)
+    train: TrainEntry = field(default_factory=TrainEntry)
+    augment: Strength = field(default_factory=Strength)
+
+    def members(self) -> Classes:
+        """The classes with the labels each is made of.
+
+        Raises:
+            RecipeError: a class that is neither a label nor a group of labels.
+        """
+        members = []
+        for name in self.classes:
+            labels = (self.groups or {}).get(name, (name,))
+            unknown = [label for label in labels if label not in LABEL_ID]
+            if unknown:
+                raise RecipeError(f"recipe {self.name}: classes: {unknown[0]} is not one of {', '.join(LABELS)}")
+            members.append(tuple(LABEL_ID[label] for label in labels))
+        return Classes(self.classes, tuple(members))
+
+
+def load(path: Path) -> Recipe:
+    """The recipe at `path`.
+
+    Raises:
+        RecipeError: unreadable file, unknown key, wrong type or value, or no data and classes.
+    """
+    recipe = settings.build(Recipe, settings.read_toml(path, RecipeError), str(path), RecipeError)
+    if not recipe.name or not recipe.classes or not recipe.data:
+        raise RecipeError(f"{path}: name, classes and at least one [[data]] entry are needed")
+    recipe.members()
+    return recipe
+
+
+def digest(path: Path) -> str:
+    """sha256 of the recipe's bytes."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
