@@ -1,0 +1,148 @@
+"""Scores a network, or attention and detector together as the runtime runs them, on a labelled set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from build_tools.data.coco import LABELS, Sample, read_pack
+from build_tools.data.dataset import read_bgr
+from build_tools.errors import DataError, RecipeError
+from build_tools.evaluation.detection import Scored, report
+from edge_runtime.attention.network import AttentionNetwork
+from edge_runtime.config import AttentionConfig, CroppingConfig, DetectionConfig
+from edge_runtime.cropping.planner import plan
+from edge_runtime.datatypes import VEHICLES, CropPlan, Detections, Frame
+from edge_runtime.detection.detector import CropDetector
+from edge_runtime.engine import OnnxEngine
+from edge_runtime.geometry import Boxes, letterbox_scale, share_inside
+from edge_runtime.imaging.lores import make_lores
+
+SCORE_MIN = 0.02
+"""Detections scored below this are not counted, as for the peers."""
+INSIDE_SHARE = 0.95
+"""A crop holds a truth when at least this share of its area is inside."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What is evaluated: an attention network or any centre network by itself, or attention with a detector."""
+
+    model: Path
+    detector: Path | None
+    size_wh: tuple[int, int]
+    cropping: CroppingConfig
+    attention: AttentionConfig
+
+
+def evaluate(
+    subject: Subject, labels_json: Path, images: Path, groups: dict[str, tuple[str, ...]], progress: Callable[[int], None]
+) -> dict[str, object]:
+    """All figures of the design's `evaluate --json`.
+
+    Args:
+        subject: what is evaluated and at which size.
+        labels_json: COCO-form labels.
+        images: folder of the pictures.
+        groups: labels counted together under another name, in truths and detections alike.
+        progress: told of each picture done.
+
+    Raises:
+        DataError: labels or a picture cannot be read, or the model has none of the labelled classes.
+        FormatError: a model cannot be read.
+    """
+    samples = read_pack(labels_json, images)
+    look, names, crop_px = _looker(subject)
+    if "vehicle" in names and "vehicle" not in groups:
+        groups = {**groups, "vehicle": VEHICLES}
+    labelled = {label for s in samples for label in LABELS if label not in s.unknown}
+    classes = {_grouped(label, groups) for label in labelled} & {_grouped(name, groups) for name in names}
+    if not classes:
+        raise DataError(f"{labels_json}: labels {sorted(labelled)}, but the model finds only {', '.join(names)}; use --group")
+    per_class: dict[str, list[Scored]] = {name: [] for name in sorted(classes)}
+    for sample in samples:
+        bgr = read_bgr(sample)
+        lores = make_lores(bgr, subject.size_wh)
+        found, windows = look(Frame(bgr, lores, 0, 0))
+        scale = letterbox_scale(sample.size_wh, subject.size_wh)
+        for name, items in per_class.items():
+            members = groups.get(name, (name,))
+            if any(m in sample.unknown for m in members if m in labelled):
+                continue  # nothing is known of this class here: neither truths nor false alarms
+            items.append(_scored(sample, members, found, name, groups, windows, scale))
+        progress(1)
+    files = [subject.model] + ([subject.detector] if subject.detector else [])
+    return {
+        **report(per_class),
+        "images": len(samples),
+        "model_bytes": sum(f.stat().st_size for f in files),
+        "input_wh": list(subject.size_wh),
+        "classes": sorted(classes),
+        "crop_px": crop_px,
+        "crop_budget": subject.cropping.budget,
+    }
+
+
+def parse_group(text: str) -> tuple[str, tuple[str, ...]]:
+    """`vehicle=car,truck` as ("vehicle", ("car", "truck")).
+
+    Raises:
+        RecipeError: another form, or an unknown label.
+    """
+    name, equals, members = text.partition("=")
+    labels = tuple(m.strip() for m in members.split(",") if m.strip())
+    unknown = [m for m in labels if m not in LABELS]
+    if not equals or not labels or unknown:
+        raise RecipeError(f"--group {text}: must look like vehicle=car,truck with labels of {', '.join(LABELS)}")
+    return name.strip(), labels
+
+
+Looker = Callable[[Frame], tuple[Detections, Boxes]]
+
+
+def _looker(subject: Subject) -> tuple[Looker, tuple[str, ...], int]:
+    """A function from a frame to detections and crop windows; its class names; the crop's side."""
+    engine = OnnxEngine(subject.model)
+    generous = replace(subject.attention, score_min=SCORE_MIN)
+    network = AttentionNetwork(engine, generous)
+    detector = None
+    if subject.detector is not None:
+        detection = replace(DetectionConfig(), score_min=SCORE_MIN)
+        detector = CropDetector(OnnxEngine(subject.detector, "detector"), detection, subject.cropping.budget)
+    crop_px = detector.crop_px if detector else 128
+
+    def look(frame: Frame) -> tuple[Detections, Boxes]:
+        found = network(frame)
+        regions = found.select(found.scores >= subject.attention.score_min)
+        chosen: CropPlan = plan(regions, (), frame.size_wh, 0, crop_px, subject.cropping)
+        if detector is not None:
+            found = detector(frame.main, chosen, frame.size_wh)
+        return found, chosen.windows
+
+    names = detector._engine.facts.classes if detector else engine.facts.classes
+    return look, names, crop_px
+
+
+def _grouped(label: str, groups: dict[str, tuple[str, ...]]) -> str:
+    return next((name for name, members in groups.items() if label in members), label)
+
+
+def _scored(
+    sample: Sample, members: tuple[str, ...], found: Detections, name: str, groups: dict[str, tuple[str, ...]],
+    windows: Boxes, scale: float,
+) -> Scored:  # fmt: skip
+    ids = [LABELS.index(m) for m in members if m in LABELS]
+    own, crowd = np.isin(sample.labels, ids), np.isin(sample.ignore_labels, ids)
+    truth = np.concatenate([sample.boxes[own], sample.ignore[crowd]])
+    mine: NDArray[np.bool_] = np.array([_grouped(n, groups) == name for n in found.names])[found.labels]
+    order = np.argsort(-found.scores[mine], kind="stable")
+    side = (truth[:, 2:] - truth[:, :2]).min(1, initial=np.inf) * scale
+    inside = (share_inside(truth, windows) >= INSIDE_SHARE).any(1) if len(windows) else np.zeros(len(truth), np.bool_)
+    return Scored(
+        found.boxes[mine][order], found.scores[mine][order], truth, np.arange(len(truth)) >= own.sum(),
+        side.astype(np.float32), sample.source, inside,
+    )  # fmt: skip

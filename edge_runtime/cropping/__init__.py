@@ -1,0 +1,1 @@
+"""Which windows of the frame are looked at closely."""

@@ -1,0 +1,104 @@
+"""The crop detector: runs on the batch of crops and tells what is where in the frame."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_runtime.config import DetectionConfig
+from edge_runtime.datatypes import VEHICLES, CropPlan, Detections, Picture
+from edge_runtime.decoding import decode_centres
+from edge_runtime.engine import Engine, padded_wh
+from edge_runtime.geometry import Boxes, clip, iou, share_inside
+from edge_runtime.imaging.colour import to_bgr
+from edge_runtime.imaging.crop_resize import crop_batch
+
+EDGE_PX = 3.0
+"""A box that ends this close to its crop's border was probably cut off there, in crop pixels."""
+PART_SHARE = 0.7
+"""A cut-off box of which this share lies inside another of its group is a part of the same object."""
+
+
+class CropDetector:
+    """One verb: call it with a picture and a plan, and get detections in full-frame pixels.
+
+    Args:
+        engine: the network.
+        config: thresholds.
+        budget: crops a frame at the most; the batch is allocated once for that many.
+    """
+
+    def __init__(self, engine: Engine, config: DetectionConfig, budget: int) -> None:
+        self._engine, self._config = engine, config
+        self.crop_px = engine.facts.size_wh[0]
+        self._batch = np.zeros((budget, 3, self.crop_px, self.crop_px), np.float32)
+        self._groups = np.array([_group(name) for name in engine.facts.classes], np.int32)
+
+    def __call__(self, picture: Picture, plan: CropPlan, size_wh: tuple[int, int]) -> Detections:
+        """What is in the windows of the plan, best first; doubles from overlapping windows are one.
+
+        Args:
+            picture: the frame's main picture.
+            plan: windows in its pixels.
+            size_wh: its size.
+
+        Raises:
+            InferenceError: the network failed.
+        """
+        facts = self._engine.facts
+        if not len(plan):
+            return Detections.none(facts.classes)
+        windows = plan.windows.astype(np.int32)
+        heat, box = self._engine.run(crop_batch(picture, windows, self._batch))
+        found = [self._in_frame(heat[i], box[i], windows[i], size_wh) for i in range(len(windows))]
+        return self._joined(*(np.concatenate(column) for column in zip(*found, strict=True)))
+
+    def whole(self, picture: Picture, size_wh: tuple[int, int]) -> Detections:
+        """The same network over the whole frame at native pixels: what cropping saves, for comparison."""
+        bgr = to_bgr(picture)
+        w, h = padded_wh(size_wh, self._engine.facts.size_multiple)
+        blob = np.zeros((1, 3, h, w), np.float32)
+        np.copyto(blob[0, :, : bgr.shape[0], : bgr.shape[1]], bgr.transpose(2, 0, 1))
+        heat, box = self._engine.run(blob)
+        facts, c = self._engine.facts, self._config
+        boxes, scores, labels = decode_centres(heat[0], box[0], facts.stride, c.score_min, c.iou_max)
+        return self._joined(clip(boxes, size_wh), scores, labels, np.zeros(len(boxes), np.bool_))
+
+    def _in_frame(
+        self, heat: NDArray[np.float32], box: NDArray[np.float32], window: NDArray[np.int32], size_wh: tuple[int, int]
+    ) -> tuple[Boxes, NDArray[np.float32], NDArray[np.int32], NDArray[np.bool_]]:
+        """Boxes of one crop in frame pixels, and which of them the crop's border cut off."""
+        c = self._config
+        boxes, scores, labels = decode_centres(heat, box, self._engine.facts.stride, c.score_min, c.iou_max)
+        # A window's border at the frame's border cuts nothing off: there is nothing beyond.
+        low, high = window[:2] > 0, window[2:] < np.array(size_wh)
+        cut = ((boxes[:, :2] < EDGE_PX) & low).any(1) | ((boxes[:, 2:] > self.crop_px - EDGE_PX) & high).any(1)
+        scale = float(window[2] - window[0]) / self.crop_px
+        in_window = np.clip(boxes, 0, self.crop_px) * scale
+        in_frame = clip((in_window + np.tile(window[:2], 2)).astype(np.float32), size_wh)
+        return in_frame, scores, labels, cut
+
+    def _joined(
+        self, boxes: Boxes, scores: NDArray[np.float32], labels: NDArray[np.int32], cut: NDArray[np.bool_]
+    ) -> Detections:
+        """One detection per object: whole boxes before cut-off ones, then by score."""
+        order = np.lexsort((-scores, cut))
+        boxes, scores, labels, cut = boxes[order], scores[order], labels[order], cut[order]
+        same = self._groups[labels][:, None] == self._groups[labels][None, :]
+        double = same & (iou(boxes, boxes) > self._config.iou_max)
+        part = same & cut[None, :] & (share_inside(boxes, boxes).T > PART_SHARE)
+        gone = np.zeros(len(boxes), np.bool_)
+        for i in range(len(boxes)):
+            if not gone[i]:
+                after = np.arange(len(boxes)) > i
+                gone |= after & (double[i] | part[i])
+        kept = np.flatnonzero(~gone)
+        kept = kept[np.argsort(-scores[kept], kind="stable")]
+        return Detections(boxes[kept], scores[kept], labels[kept], self._engine.facts.classes)
+
+
+def _group(name: str) -> int:
+    """Labels that one object may be taken for share a group: car, truck and bus; a two-wheeler is none of them."""
+    if name in VEHICLES and name not in ("motorcycle", "bicycle"):
+        return 1
+    return {"face": 0, "person": 2, "motorcycle": 3, "bicycle": 3}.get(name, 4)

@@ -1,0 +1,1 @@
+"""Pixels: crops, the small picture, colour, drawing."""

@@ -1,0 +1,19 @@
+"""YUV 4:2:0 planes as a BGR picture."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from edge_runtime.datatypes import BgrImage, Yuv420
+
+
+def bgr_from_yuv(yuv: Yuv420) -> BgrImage:
+    """The picture [h, w, 3] of full-range BT.601 planes (JFIF's matrix), chroma repeated.
+
+    OpenCV's own 4:2:0 conversions assume the limited range and unpadded planes; these views are neither.
+    """
+    height, width = yuv.y.shape
+    u = cv2.resize(np.ascontiguousarray(yuv.u), (width, height), interpolation=cv2.INTER_NEAREST)
+    v = cv2.resize(np.ascontiguousarray(yuv.v), (width, height), interpolation=cv2.INTER_NEAREST)
+    return np.asarray(cv2.cvtColor(cv2.merge((yuv.y, v, u)), cv2.COLOR_YCrCb2BGR), np.uint8)

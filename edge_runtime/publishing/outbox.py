@@ -1,0 +1,250 @@
+"""Events that the broker has not acknowledged yet: committed to disk before anyone is told of them."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from edge_runtime.datatypes import Event
+from edge_runtime.errors import StorageError
+from edge_runtime.publishing.payload import Ulids, encode
+from edge_runtime.publishing.state_folder import StateFolder
+
+APPLICATION_ID = 0x65644F42
+"""Marks the file as an outbox in SQLite's header, so that no other database is taken for one."""
+VERSION = 1
+BUSY_S = 2.0
+ROW_OVERHEAD_BYTES = 48
+"""What SQLite keeps of a row beside its payload (measured: 30 to 45 bytes, with the pages' own share)."""
+DROPPED_EVENT_BYTES = 1024
+AGE_SLACK = 0.01
+"""Rows go once the oldest is this share older than allowed, so that old rows go together, told of by one event."""
+
+TABLES = f"""
+CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE events (
+    seq INTEGER PRIMARY KEY,
+    wall_s REAL,                  -- NULL: the clock was not set, the row has no known age
+    stands_for INTEGER NOT NULL,  -- events lost if this row is lost: 1, and for events_dropped what it tells of
+    payload BLOB NOT NULL
+);
+INSERT INTO meta VALUES ('seq', 0);
+PRAGMA application_id = {APPLICATION_ID};
+PRAGMA user_version = {VERSION};
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """Who says it, and when: what an event needs beside itself and its number to become a payload.
+
+    Attributes:
+        node: name of the node.
+        camera: name of the camera; None for an event about the node itself.
+        boot: uuid of this run of the program.
+        wall: wall-clock time at which it happened, aware.
+        clock_synced: whether that clock had been set.
+        latency_ms: from capture to now; None where frames have no real time.
+    """
+
+    node: str
+    camera: str | None
+    boot: str
+    wall: datetime
+    clock_synced: bool
+    latency_ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """An event on disk: its number on this node and its JSON."""
+
+    seq: int
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxCounts:
+    """What is on disk, and what happened since the outbox was opened.
+
+    Attributes:
+        pending: rows not acknowledged.
+        pending_bytes: their bytes.
+        last_seq: number of the newest event ever appended.
+        appended: events appended.
+        acknowledged: events that left because the broker has them.
+        dropped: events that the bounds removed.
+    """
+
+    pending: int
+    pending_bytes: int
+    last_seq: int
+    appended: int
+    acknowledged: int
+    dropped: int
+
+
+class Outbox:
+    """The queue on disk (SQLite), a context manager; calls may come from several threads.
+
+    An append is synchronous=FULL: it returns when the disk has the row, so that a power cut after it loses nothing
+    (in WAL mode, NORMAL would lose the last commits). An acknowledgement is NORMAL: losing one costs a duplicate,
+    which QoS 1 allows, and saves a flash card one flush an event.
+
+    Args:
+        path: the database; its folder is made private to the owner, and is used by one process at a time.
+        max_bytes: bytes kept on disk; `trim` drops the oldest rows beyond.
+        max_age_s: seconds a row is kept; `trim` drops older ones.
+        ulids: makes the events' ids.
+
+    Raises:
+        StorageError: from every method: no room, a torn file, no permission, locked by another process.
+    """
+
+    def __init__(self, path: Path, *, max_bytes: int, max_age_s: float, ulids: Ulids | None = None) -> None:
+        self.path = path
+        self._max_bytes = max_bytes
+        self._max_age_s = max_age_s
+        self._ulids = ulids or Ulids()
+        self._lock = threading.Lock()
+        self._open = ExitStack()
+        self._connection: sqlite3.Connection | None = None
+        self._rows = self._bytes = self._last_seq = 0
+        self._appended = self._acknowledged = self._dropped = 0
+
+    def __enter__(self) -> Self:
+        with ExitStack() as opening:
+            opening.enter_context(StateFolder(self.path.parent))
+            with self._mapped():
+                connection = sqlite3.connect(
+                    self.path, timeout=BUSY_S, isolation_level=None, check_same_thread=False
+                )
+                opening.callback(connection.close)
+                self._prepare(connection)
+            self._connection = connection
+            self._open = opening.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._lock:
+            self._connection = None
+            self._open.close()
+
+    @property
+    def counts(self) -> OutboxCounts:
+        """What is on disk and what happened since opening."""
+        with self._lock:
+            return OutboxCounts(
+                self._rows, self._bytes, self._last_seq, self._appended, self._acknowledged, self._dropped
+            )
+
+    def append(self, event: Event, stamp: Stamp) -> Row:
+        """Give the event the next number and commit it; when this returns, the disk has it."""
+        with self._transaction("FULL") as connection:
+            row = self._insert(connection, event, stamp, stands_for=1)
+        self._appended_row(row)
+        return row
+
+    def pending(self, limit: int, after: int = 0) -> list[Row]:
+        """At most `limit` rows that are not acknowledged, numbered above `after`, oldest first."""
+        with self._lock, self._mapped():
+            found = self._opened().execute(
+                "SELECT seq, payload FROM events WHERE seq > ? ORDER BY seq LIMIT ?", (after, limit)
+            )
+            return [Row(seq, bytes(payload)) for seq, payload in found]
+
+    def acknowledge(self, seq: int) -> None:
+        """Forget row `seq`: the broker has it. A number that is not there (any more) is ignored."""
+        with self._transaction("NORMAL") as connection:
+            found = connection.execute("DELETE FROM events WHERE seq = ? RETURNING payload", (seq,)).fetchall()
+        with self._lock:
+            for (payload,) in found:
+                self._rows -= 1
+                self._bytes -= _cost(payload)
+                self._acknowledged += 1
+
+    def trim(self, stamp: Stamp) -> Row | None:
+        """Drop the oldest rows beyond the bounds and, in the same transaction, append an `events_dropped` event.
+
+        Rows leave in the order they came. Beyond `max_bytes` a tenth of it is freed at once, so that a full outbox
+        does not tell of every single event. A row's age counts only where both its clock and the present one have
+        been set: a node without a battery-backed clock boots in the past, and its rows are not old when the clock
+        jumps forward. What is dropped may include rows under way to the broker, never acknowledged.
+
+        Args:
+            stamp: who says so; its `wall` is the present.
+
+        Returns:
+            The row of the `events_dropped` event, whose `count` includes what an earlier, dropped one told of; None
+            if nothing had to go.
+        """
+        with self._transaction("FULL") as connection:
+            last = max(self._last_beyond_bytes(connection), self._last_beyond_age(connection, stamp))
+            if last == 0:
+                return None
+            gone = connection.execute(
+                "DELETE FROM events WHERE seq <= ? RETURNING stands_for, payload", (last,)
+            ).fetchall()
+            count = sum(stands_for for stands_for, _ in gone)
+            event = Event(type="events_dropped", at_ns=0, count=count)
+            row = self._insert(connection, event, stamp, stands_for=1 + count)
+        self._appended_row(row)
+        with self._lock:
+            self._rows -= len(gone)
+            self._bytes -= sum(_cost(payload) for _, payload in gone)
+            self._dropped += count
+        return row
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        """Set the connection up; make the tables in a new file, check those of an old one."""
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA wal_autocheckpoint = 256")
+        connection.execute("PRAGMA journal_size_limit = 1048576")
+        application = connection.execute("PRAGMA application_id").fetchone()[0]
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+        if application == 0 and version == 0 and tables == 0:
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.executescript(f"BEGIN IMMEDIATE; {TABLES} COMMIT;")
+        elif application != APPLICATION_ID:
+            raise StorageError(f"{self.path}: a database, but no outbox of ours; move it away, or give another --state")
+        elif version != VERSION:
+            raise StorageError(
+                f"{self.path}: an outbox of format {version}, this program reads {VERSION}; "
+                "use the program that wrote it, or move it away"
+            )
+        if (verdict := connection.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
+            raise self._torn(str(verdict).splitlines()[-1])
+        self._last_seq = int(connection.execute("SELECT value FROM meta WHERE key = 'seq'").fetchone()[0])
+        self._rows, self._bytes = connection.execute(
+            "SELECT count(*), coalesce(sum(length(payload) + ?), 0) FROM events", (ROW_OVERHEAD_BYTES,)
+        ).fetchone()
+
+    def _insert(self, connection: sqlite3.Connection, event: Event, stamp: Stamp, stands_for: int) -> Row:
+        """Number, encode and insert, inside the caller's transaction: a failure leaves no gap."""
+        seq = int(
+            connection.execute("UPDATE meta SET value = value + 1 WHERE key = 'seq' RETURNING value").fetchone()[0]
+        )
+        payload = encode(
+            event,
+            node=stamp.node,
+            camera=stamp.camera,
+            boot=stamp.boot,
+            seq=seq,
+            event_id=self._ulids.next(stamp.wall),
+            wall=stamp.wall,
+            clock_synced=stamp.clock_synced,
+            latency_ms=stamp.latency_ms,
+        )
+        wall_s = stamp.wall.timestamp() if stamp.clock_synced else None
+        connection.execute("INSERT INTO events VALUES (?, ?, ?, ?)", (seq, wall_s, stands_for, payload))
+        return Row(seq, payload)
