@@ -99,7 +99,19 @@ def _evaluate(args: argparse.Namespace) -> int:
     return 0
 
 
-COLUMNS = ("truths", "ap50", "ap50_95", "ap8", "ap16", "ap32", "r8", "r16", "r16_p90", "crop_recall8", "crop_recall16")
+COLUMNS = (
+    "truths",
+    "ap50",
+    "ap50_95",
+    "ap8",
+    "ap16",
+    "ap32",
+    "r8",
+    "r16",
+    "r16_p90",
+    "crop_recall8",
+    "crop_recall16",
+)
 
 
 def _table(found: dict) -> str:  # type: ignore[type-arg]
@@ -112,7 +124,9 @@ def _table(found: dict) -> str:  # type: ignore[type-arg]
         cells = [row.get(c) for c in COLUMNS]
         texts = ["-" if v is None else f"{v:.3f}" if isinstance(v, float) else str(v) for v in cells]
         lines.append(f"{name:<{width}}" + "".join(f"{t:>15}" for t in texts))
-    lines.append(f"{found['images']} pictures at {'x'.join(map(str, found['input_wh']))}, {found['model_bytes']:,} bytes")
+    lines.append(
+        f"{found['images']} pictures at {'x'.join(map(str, found['input_wh']))}, {found['model_bytes']:,} bytes"
+    )
     return "\n".join(lines)
 
 

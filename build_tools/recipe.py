@@ -71,7 +71,7 @@ class Recipe:
     name: str = setting("", "name of the model")
     task: Literal["attention", "detector"] = setting("attention", "what the runtime uses it for")
     classes: tuple[str, ...] = setting((), "classes in the order of the network's outputs")
-    groups: dict[str, tuple[str, ...]] = setting(None, "labels that make up a class of another name")
+    groups: dict[str, tuple[str, ...]] = field(default_factory=dict)  # labels that make up a class of another name
     size_wh: tuple[int, int] = setting((320, 240), "input size it is measured at", low=32)
     seed: int = setting(1, "seed of everything random")
     data: tuple[DataEntry, ...] = setting((), "packs")
@@ -88,7 +88,7 @@ class Recipe:
         """
         members = []
         for name in self.classes:
-            labels = (self.groups or {}).get(name, (name,))
+            labels = self.groups.get(name, (name,))
             unknown = [label for label in labels if label not in LABEL_ID]
             if unknown:
                 raise RecipeError(f"recipe {self.name}: classes: {unknown[0]} is not one of {', '.join(LABELS)}")

@@ -27,6 +27,18 @@ EventType = Literal[
 VEHICLES: tuple[str, ...] = ("car", "truck", "bus", "motorcycle", "bicycle")
 """Labels that the attention network sees as one class, `vehicle`."""
 
+TWO_WHEELERS: tuple[str, ...] = ("motorcycle", "bicycle")
+
+
+def group_of(label: str) -> str:
+    """Labels that one object may be taken for from frame to frame share a group.
+
+    A car passes for a truck or a bus; a two-wheeler for another, but never for a car.
+    """
+    if label in TWO_WHEELERS:
+        return "two-wheeler"
+    return "vehicle" if label in VEHICLES else label
+
 
 class Yuv420(NamedTuple):
     """A YUV 4:2:0 picture as three views, so that I420 and NV12 buffers need no copy (full-range BT.601).
@@ -116,9 +128,7 @@ class Detections:
     @staticmethod
     def none(names: tuple[str, ...]) -> Detections:
         """No detections of that vocabulary."""
-        return Detections(
-            np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int32), names
-        )
+        return Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int32), names)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -129,13 +129,17 @@ def _facts(path: Path, task: str | None, metadata: dict[str, str]) -> ModelFacts
     try:
         raw: dict[str, Any] = json.loads(metadata["edge"])
         if raw["format"] != FORMAT:
-            raise VersionError(f"{path}: made for format {raw['format']}, this runtime reads {FORMAT}; update one of them")
+            raise VersionError(
+                f"{path}: made for format {raw['format']}, this runtime reads {FORMAT}; update one of them"
+            )
         facts = ModelFacts(
             str(raw["name"]), str(raw["task"]), tuple(map(str, raw["classes"])),
             (int(raw["size_wh"][0]), int(raw["size_wh"][1])), int(raw["size_multiple"]), int(raw["stride"]),
         )  # fmt: skip
     except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise FormatError(f"{path}: field {error} of its facts is missing or wrong; rebuild it with edge-build") from None
+        raise FormatError(
+            f"{path}: field {error} of its facts is missing or wrong; rebuild it with edge-build"
+        ) from None
     if task is not None and facts.task != task:
         raise FormatError(f"{path}: is for {facts.task}, but {task} is needed here; check the `model` settings")
     if not 1 <= len(facts.classes) <= 256 or min(*facts.size_wh, facts.size_multiple, facts.stride) < 1:

@@ -20,9 +20,7 @@ def area(boxes_xyxy: Boxes) -> NDArray[np.float32]:
 
 def intersection(a_xyxy: Boxes, b_xyxy: Boxes) -> NDArray[np.float32]:
     """Area [n, m] that each box of `a` [n, 4] shares with each box of `b` [m, 4]."""
-    sides = np.minimum(a_xyxy[:, None, 2:], b_xyxy[None, :, 2:]) - np.maximum(
-        a_xyxy[:, None, :2], b_xyxy[None, :, :2]
-    )
+    sides = np.minimum(a_xyxy[:, None, 2:], b_xyxy[None, :, 2:]) - np.maximum(a_xyxy[:, None, :2], b_xyxy[None, :, :2])
     sides = np.maximum(sides, 0.0)
     return np.asarray(sides[..., 0] * sides[..., 1], np.float32)
 

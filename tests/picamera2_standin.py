@@ -2,8 +2,9 @@
 
 What it keeps of the real one (0.3.22 and later): a configuration whose strides are known only after
 `configure`; buffers that exist once and come back by `release`; `capture_request` that waits for a buffer and
-for a frame; requests counted by references; `MappedArray` whose view is good only until it is left; sensor time stamps.
-It is stricter where the real one would quietly give wrong pixels: memory of a released request is poisoned.
+for a frame; requests counted by references; `MappedArray` whose view is good only until it is left; sensor time
+stamps. It is stricter where the real one would quietly give wrong pixels: memory of a released request is
+poisoned, and a request must not be released while it is mapped.
 """
 
 from __future__ import annotations

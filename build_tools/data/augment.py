@@ -6,6 +6,7 @@ Randomness is an argument, so a picture is the same whenever the same generator 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -74,7 +75,13 @@ class Strength:
 
 
 def view(
-    bgr: Bgr, sample: Sample, classes: Classes, unknown: list[int], matrix: F32, size_wh: tuple[int, int], fill: int
+    bgr: Bgr,
+    sample: Sample,
+    classes: Classes,
+    unknown: list[int],
+    matrix: F32,
+    size_wh: tuple[int, int],
+    fill: int,
 ) -> Example:
     """The sample through the affine `matrix` [2, 3] onto a canvas of `size_wh`; unknown classes ignore all of it."""
     shrink = float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
@@ -97,7 +104,7 @@ def view(
     poor = ~good & (labels >= 0) & (visible > 0)
     whole = np.array([[0, 0, *size_wh]], np.float32).repeat(len(unknown), 0)
     return Example(
-        canvas,
+        np.asarray(canvas, np.uint8),
         seen[good],
         labels[good],
         np.concatenate([np.clip(ignore, 0, limit), seen[poor], whole]),
@@ -118,9 +125,7 @@ def fitted(rng: np.random.Generator, from_wh: tuple[int, int], into_wh: tuple[in
     return _matrix(sx, sy, float(tx), float(ty), from_wh[0], bool(rng.random() < how.flip))
 
 
-def around(
-    rng: np.random.Generator, box_xyxy: F32, from_wh: tuple[int, int], side: int, how: Strength
-) -> F32:
+def around(rng: np.random.Generator, box_xyxy: F32, from_wh: tuple[int, int], side: int, how: Strength) -> F32:
     """A random square window as the planner would cut it around a region, onto a crop of `side` pixels."""
     x1, y1, x2, y2 = (float(v) for v in box_xyxy)
     longest = max(x2 - x1, y2 - y1, 2.0)
@@ -173,7 +178,7 @@ def photometric(rng: np.random.Generator, bgr: Bgr, how: Strength) -> Bgr:
     if rng.random() < how.dark:
         gain *= rng.uniform(0.15, 0.6)
     ramp = np.arange(256.0)[:, None] * gain + rng.uniform(-25, 25)
-    out: Bgr = cv2.LUT(bgr, np.clip(ramp, 0, 255).astype(np.uint8).reshape(1, 256, 3))
+    out: NDArray[Any] = cv2.LUT(bgr, np.clip(ramp, 0, 255).astype(np.uint8).reshape(1, 256, 3))
     if rng.random() < how.grey:
         out = cv2.transform(out, np.repeat(GREY[None], 3, 0))
     elif rng.random() < 0.5:
@@ -186,8 +191,8 @@ def photometric(rng: np.random.Generator, bgr: Bgr, how: Strength) -> Bgr:
         out = cv2.GaussianBlur(out, (0, 0), float(rng.uniform(0.4, 1.6)))
     if rng.random() < how.jpeg:
         _, code = cv2.imencode(".jpg", out, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(25, 80))])
-        out = cv2.imdecode(code, cv2.IMREAD_COLOR)
-    return out
+        out = np.asarray(cv2.imdecode(code, cv2.IMREAD_COLOR))
+    return np.asarray(out, np.uint8)
 
 
 def _matrix(sx: float, sy: float, tx: float, ty: float, width: int, mirror: bool, mirror_in: int | None = None) -> F32:

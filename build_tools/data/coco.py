@@ -122,7 +122,8 @@ def turned(sample: Sample) -> Sample:
 
 def split(samples: list[Sample], held_out_share: float) -> tuple[list[Sample], list[Sample]]:
     """(train, validation): by a digest of the file name, so that a picture stays on its side for ever."""
-    train, validation = [], []
+    train: list[Sample] = []
+    validation: list[Sample] = []
     for sample in samples:
         digest = hashlib.sha256(sample.path.name.encode()).digest()
         held = int.from_bytes(digest[:4], "big") / 2**32 < held_out_share

@@ -51,7 +51,7 @@ class TrainingPictures(Dataset[tuple[torch.Tensor, ...]]):
     def __getitem__(self, ticket: Ticket) -> tuple[torch.Tensor, ...]:
         epoch, index, w, h = ticket
         rng = np.random.default_rng((self.seed, epoch, index))
-        example = self._crop(rng, index, w) if self.crops else self._picture(rng, index, (w, h))
+        example = self.crop(rng, index, w) if self.crops else self._picture(rng, index, (w, h))
         bgr = photometric(rng, example.bgr, self.how)
         t = make_targets(
             example.boxes, example.labels, example.ignore, example.ignore_labels,
@@ -60,15 +60,22 @@ class TrainingPictures(Dataset[tuple[torch.Tensor, ...]]):
         chw = torch.from_numpy(np.ascontiguousarray(bgr.transpose(2, 0, 1)))
         return (chw, *(torch.from_numpy(a) for a in (t.heat, t.heat_weight, t.box, t.box_weight)))
 
-    def _seen(self, index: int, matrix: NDArray[np.float32], size_wh: tuple[int, int], fill: int) -> Example:
+    def seen(self, index: int, matrix: NDArray[np.float32], size_wh: tuple[int, int], fill: int) -> Example:
+        """The sample through an affine matrix; see `augment.view`."""
         return view(
-            self._pictures[index], self.samples[index], self.classes, self._unknown[index], matrix, size_wh, fill
+            self._pictures[index],
+            self.samples[index],
+            self.classes,
+            self._unknown[index],
+            matrix,
+            size_wh,
+            fill,
         )
 
     def _picture(self, rng: np.random.Generator, index: int, size_wh: tuple[int, int]) -> Example:
         def one(i: int) -> Example:
             matrix = fitted(rng, self.samples[i].size_wh, size_wh, self.how)
-            return self._seen(i, matrix, size_wh, int(rng.choice([0, 0, 114])))
+            return self.seen(i, matrix, size_wh, int(rng.choice([0, 0, 114])))
 
         if rng.random() >= self.how.mosaic:
             return one(index)
@@ -76,7 +83,8 @@ class TrainingPictures(Dataset[tuple[torch.Tensor, ...]]):
         cut = (rng.uniform(0.3, 0.7, 2) * size_wh).astype(int)
         return mosaic([one(i) for i in four], size_wh, (int(cut[0]), int(cut[1])))
 
-    def _crop(self, rng: np.random.Generator, index: int, side: int) -> Example:
+    def crop(self, rng: np.random.Generator, index: int, side: int) -> Example:
+        """A square of `side` pixels around an object of the sample, or now and then around nothing."""
         sample = self.samples[index]
         wanted = np.flatnonzero(self.classes.number(sample.labels) >= 0)
         if len(wanted) and rng.random() < 0.85:
@@ -87,7 +95,7 @@ class TrainingPictures(Dataset[tuple[torch.Tensor, ...]]):
             centre, span = rng.uniform(0, (w, h)), rng.uniform(0.1, 0.6) * min(w, h)
             box = np.array([*(centre - span / 2), *(centre + span / 2)], np.float32)
         matrix = around(rng, box, sample.size_wh, side, self.how)
-        return self._seen(index, matrix, (side, side), int(rng.choice([0, 0, 114])))
+        return self.seen(index, matrix, (side, side), int(rng.choice([0, 0, 114])))
 
 
 def unknown_classes(sample: Sample, classes: Classes) -> list[int]:
@@ -100,7 +108,12 @@ class Tickets:
     """Batches of tickets for one epoch: a seeded shuffle, one canvas size a batch."""
 
     def __init__(
-        self, count: int, batch: int, sizes_wh: tuple[tuple[int, int], ...], seed: int, weights: NDArray[np.float64] | None
+        self,
+        count: int,
+        batch: int,
+        sizes_wh: tuple[tuple[int, int], ...],
+        seed: int,
+        weights: NDArray[np.float64] | None,
     ) -> None:
         self.count, self.batch, self.sizes_wh, self.seed, self.weights = count, batch, sizes_wh, seed, weights
         self.epoch = 0
@@ -116,7 +129,7 @@ class Tickets:
             order = rng.choice(self.count, self.count, p=self.weights)
         for start in range(0, len(self) * self.batch, self.batch):
             w, h = self.sizes_wh[int(rng.integers(len(self.sizes_wh)))]
-            # A sample drawn twice in an epoch must not look the same twice: the place in the epoch is the ticket's epoch part.
+            # A sample drawn twice in an epoch must not look the same twice, so the ticket holds its place.
             yield [(self.epoch * 1_000_003 + start + i, int(order[start + i]), w, h) for i in range(self.batch)]
 
 

@@ -20,14 +20,14 @@ def gather(recipe: Recipe, folder: Path, cache: Path) -> tuple[list[Sample], lis
         ModelError: a teacher is missing.
     """
     samples: list[Sample] = []
-    for entry in recipe.data:
-        images = folder / entry.images
+    for pack in recipe.data:
+        images = folder / pack.images
         if not images.is_dir():
             raise DataError(f"{images}: no such folder of pictures; check `data.images` in the recipe")
-        if entry.slots:
-            samples += slots.read_slots(folder / entry.labels, images, entry.slots)
+        if pack.slots:
+            samples += slots.read_slots(folder / pack.labels, images, pack.slots)
         else:
-            samples += coco.read_pack(folder / entry.labels, images)
+            samples += coco.read_pack(folder / pack.labels, images)
     for entry in recipe.teachers:
         config = teacher.TeacherConfig(
             entry.model, entry.decoder, entry.size_wh, entry.labels, entry.accept, entry.doubt

@@ -102,7 +102,9 @@ class Teacher:
         decode, multiple, pad = DECODERS[self.config.decoder]
         w, h = self.config.size_wh
         scale = min(w / bgr.shape[1], h / bgr.shape[0])
-        small = cv2.resize(bgr, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+        small = cv2.resize(
+            bgr, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+        )
         small = small[:h, :w]
         canvas = np.full((h + -h % multiple, w + -w % multiple, 3), pad, np.uint8)
         canvas[: small.shape[0], : small.shape[1]] = small
@@ -116,9 +118,7 @@ class Teacher:
         return np.clip(boxes[kept] / scale, 0, limit).astype(np.float32), scores[kept], labels[kept]
 
 
-def ask(
-    teacher: Teacher, samples: Iterable[Sample], cache: Path, progress: Callable[[int], None]
-) -> dict[str, Found]:
+def ask(teacher: Teacher, samples: Iterable[Sample], cache: Path, progress: Callable[[int], None]) -> dict[str, Found]:
     """What the teacher finds on each sample, by path; kept in `cache` so that it is asked once.
 
     Raises:
@@ -143,7 +143,7 @@ def ask(
                 bgr = cv2.imread(str(sample.path))
                 if bgr is None:
                     raise DataError(f"{sample.path}: cannot be read as a picture")
-                found = teacher(bgr)
+                found = teacher(np.asarray(bgr, np.uint8))
                 known[name] = found
                 rows = [a.round(3).tolist() if a.dtype == np.float32 else a.tolist() for a in found]
                 out.write(json.dumps({"path": name, "boxes": rows[0], "scores": rows[1], "labels": rows[2]}) + "\n")
@@ -173,7 +173,11 @@ def complete(sample: Sample, found: Found, config: TeacherConfig) -> Sample:
                 labels=np.concatenate([sample.labels[~own], labels[sure]]),
                 ignore=np.concatenate([sample.ignore, boxes[mine & ~sure], loose]),
                 ignore_labels=np.concatenate(
-                    [sample.ignore_labels, labels[mine & ~sure], np.full(len(loose), LABEL_ID[name], np.int32)]
+                    [
+                        sample.ignore_labels,
+                        labels[mine & ~sure],
+                        np.full(len(loose), LABEL_ID[name], np.int32),
+                    ]
                 ),
                 unknown=sample.unknown - {name},
             )

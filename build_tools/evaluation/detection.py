@@ -47,7 +47,7 @@ def match(item: Scored, ignore: NDArray[np.bool_], iou_min: float) -> NDArray[np
     if not len(item.found) or not len(item.truth):
         return outcome
     overlap, inside = iou(item.found, item.truth), share_inside(item.found, item.truth)
-    left_out = (overlap[:, ignore] >= 0.5).any(1) | (inside[:, item.crowd] >= 0.5).any(1)
+    left_out = np.concatenate([overlap[:, ignore] >= 0.5, inside[:, item.crowd] >= 0.5], 1).any(1)
     free = ~ignore
     for i in range(len(item.found)):
         candidates = np.where(free, overlap[i], 0.0)
@@ -95,8 +95,8 @@ def figures(items: Sequence[Scored]) -> dict[str, float]:
         if n:
             row |= {f"ap{px}": ap, f"r{px}": recall, f"r{px}_p90": recall_p90}
             if px < 32 and all(i.inside_crop is not None for i in items):
-                large = [(~i.crowd & (i.side_px >= px)) for i in items]
-                inside = sum(int((m & i.inside_crop).sum()) for m, i in zip(large, items, strict=True))
+                held = [i.inside_crop & ~i.crowd & (i.side_px >= px) for i in items if i.inside_crop is not None]
+                inside = sum(int(np.count_nonzero(h)) for h in held)
                 row[f"crop_recall{px}"] = inside / n
     return row
 

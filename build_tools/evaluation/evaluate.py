@@ -40,7 +40,11 @@ class Subject:
 
 
 def evaluate(
-    subject: Subject, labels_json: Path, images: Path, groups: dict[str, tuple[str, ...]], progress: Callable[[int], None]
+    subject: Subject,
+    labels_json: Path,
+    images: Path,
+    groups: dict[str, tuple[str, ...]],
+    progress: Callable[[int], None],
 ) -> dict[str, object]:
     """All figures of the design's `evaluate --json`.
 
@@ -62,7 +66,9 @@ def evaluate(
     labelled = {label for s in samples for label in LABELS if label not in s.unknown}
     classes = {_grouped(label, groups) for label in labelled} & {_grouped(name, groups) for name in names}
     if not classes:
-        raise DataError(f"{labels_json}: labels {sorted(labelled)}, but the model finds only {', '.join(names)}; use --group")
+        raise DataError(
+            f"{labels_json}: labels {sorted(labelled)}, but the model finds only {', '.join(names)}; use --group"
+        )
     per_class: dict[str, list[Scored]] = {name: [] for name in sorted(classes)}
     for sample in samples:
         bgr = read_bgr(sample)
@@ -123,7 +129,7 @@ def _looker(subject: Subject) -> tuple[Looker, tuple[str, ...], int]:
             found = detector(frame.main, chosen, frame.size_wh)
         return found, chosen.windows
 
-    names = detector._engine.facts.classes if detector else engine.facts.classes
+    names = detector.classes if detector else engine.facts.classes
     return look, names, crop_px
 
 
@@ -141,7 +147,9 @@ def _scored(
     mine: NDArray[np.bool_] = np.array([_grouped(n, groups) == name for n in found.names])[found.labels]
     order = np.argsort(-found.scores[mine], kind="stable")
     side = (truth[:, 2:] - truth[:, :2]).min(1, initial=np.inf) * scale
-    inside = (share_inside(truth, windows) >= INSIDE_SHARE).any(1) if len(windows) else np.zeros(len(truth), np.bool_)
+    inside: NDArray[np.bool_] = np.zeros(len(truth), np.bool_)
+    if len(windows):
+        inside = np.asarray((share_inside(truth, windows) >= INSIDE_SHARE).any(1))
     return Scored(
         found.boxes[mine][order], found.scores[mine][order], truth, np.arange(len(truth)) >= own.sum(),
         side.astype(np.float32), sample.source, inside,

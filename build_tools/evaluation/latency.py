@@ -29,7 +29,11 @@ class Timing:
 
 
 def bench(
-    models: list[Path], sizes_wh: list[tuple[int, int]], rounds: int, threads: int, progress: Callable[[int], None]
+    models: list[Path],
+    sizes_wh: list[tuple[int, int]],
+    rounds: int,
+    threads: int,
+    progress: Callable[[int], None],
 ) -> list[Timing]:
     """Time every model once a round, so that the machine's drift falls on all alike.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import os
 import warnings
 from pathlib import Path
 from typing import Any
@@ -54,4 +53,4 @@ def export_onnx(net: CentreNet, size_wh: tuple[int, int], facts: dict[str, Any],
     entry.key, entry.value = "edge", json.dumps(facts, sort_keys=True)
     onnx.checker.check_model(model, full_check=True)
     onnx.save(model, partial)
-    os.replace(partial, path)
+    partial.replace(path)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import math
-import os
 import sys
 import time
 from dataclasses import asdict
@@ -13,11 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from build_tools import recipe as recipes
 from build_tools.data.augment import Example
+from build_tools.data.coco import Sample
 from build_tools.data.dataset import Tickets, TrainingPictures, balance
 from build_tools.data.gather import fingerprint, gather
 from build_tools.errors import DataError
@@ -43,9 +44,9 @@ class Trainer:
         torch.manual_seed(self.recipe.seed)
         torch.set_num_threads(self.recipe.train.threads)
         net = self.recipe.net
-        self.net = CentreNet(
-            len(self.classes.names), NetConfig(net.stem, net.widths, net.depths, net.neck)
-        ).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.net = CentreNet(len(self.classes.names), NetConfig(net.stem, net.widths, net.depths, net.neck)).to(
+            memory_format=torch.channels_last
+        )  # type: ignore[call-overload]
         self.average = copy.deepcopy(self.net).eval()
         self.history: list[dict[str, float]] = []
         self.epoch = self.step = 0
@@ -85,7 +86,7 @@ class Trainer:
                 losses += self._learn(optimiser, batch)
             self.epoch += 1
             self.seconds += time.monotonic() - started
-            row = {"epoch": self.epoch, "heat": losses[0] / len(tickets), "box": losses[1] / len(tickets)}
+            row = {"epoch": self.epoch, "heat": float(losses[0]) / len(tickets), "box": float(losses[1]) / len(tickets)}
             if self.epoch % t.validate_every == 0 or self.epoch == t.epochs:
                 row |= self._validate(validation)
             self.history.append(row)
@@ -100,7 +101,7 @@ class Trainer:
         progress = (self.step - t.warmup) / max(total - t.warmup, 1)
         return t.rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
 
-    def _learn(self, optimiser: torch.optim.Optimizer, batch: list[torch.Tensor]) -> np.ndarray:
+    def _learn(self, optimiser: torch.optim.Optimizer, batch: list[torch.Tensor]) -> NDArray[np.float64]:
         """One step; the two losses."""
         bgr, heat, heat_weight, box, box_weight = batch
         self.net.train()
@@ -121,7 +122,7 @@ class Trainer:
                     mean.copy_(now)
         return np.array([float(lh.detach()), float(lb.detach())])
 
-    def _validation(self, held: list, crops: bool) -> list[Example]:  # type: ignore[type-arg]
+    def _validation(self, held: list[Sample], crops: bool) -> list[Example]:
         """Fixed pictures to validate on: letterboxed wholes, or the crops of a fixed seed."""
         pictures = TrainingPictures(held, self.classes, self.recipe.augment, self.recipe.seed, STRIDE, crops)
         examples = []
@@ -130,10 +131,10 @@ class Trainer:
         for i, sample in enumerate(held):
             if crops:
                 rng = np.random.default_rng((self.recipe.seed, 999, i))
-                examples.append(pictures._crop(rng, i, canvas[0]))
+                examples.append(pictures.crop(rng, i, canvas[0]))
             else:
                 scale = min(w / sample.size_wh[0], h / sample.size_wh[1])
-                examples.append(pictures._seen(i, np.array([[scale, 0, 0], [0, scale, 0]], np.float32), canvas, 0))
+                examples.append(pictures.seen(i, np.array([[scale, 0, 0], [0, scale, 0]], np.float32), canvas, 0))
         return examples
 
     @torch.no_grad()
@@ -144,7 +145,11 @@ class Trainer:
             chw = torch.from_numpy(np.ascontiguousarray(e.bgr.transpose(2, 0, 1)))[None].float()
             logits, distances = self.average(chw.contiguous(memory_format=torch.channels_last))
             boxes, scores, labels = decode_centres(
-                torch.sigmoid(logits[0]).contiguous().numpy(), distances[0].contiguous().numpy(), STRIDE, 0.02, 0.5
+                torch.sigmoid(logits[0]).contiguous().numpy(),
+                distances[0].contiguous().numpy(),
+                STRIDE,
+                0.02,
+                0.5,
             )
             for k in range(len(items)):
                 mine, own, crowd = labels == k, e.labels == k, e.ignore_labels == k
@@ -165,7 +170,7 @@ class Trainer:
             },
             partial,
         )  # fmt: skip
-        os.replace(partial, self.checkpoint)
+        partial.replace(self.checkpoint)
         (self.out / "history.json").write_text(json.dumps(self.history, indent=1))
         curves(self.history, self.out / "curves.png", self.recipe.name)
 
@@ -182,7 +187,7 @@ class Trainer:
         self.history = state["history"]
         print(f"resumed after epoch {self.epoch}", flush=True)
 
-    def _export(self, train: list, held: list) -> Path:  # type: ignore[type-arg]
+    def _export(self, train: list[Sample], held: list[Sample]) -> Path:
         facts = {
             "format": 1,
             "name": self.recipe.name,
@@ -213,10 +218,8 @@ class Trainer:
 
 def _parameter_groups(net: torch.nn.Module) -> tuple[list[torch.nn.Parameter], list[torch.nn.Parameter]]:
     """(weights that decay, biases, norms and depthwise kernels that do not)."""
-    decay, plain = [], []
+    decay: list[torch.nn.Parameter] = []
+    plain: list[torch.nn.Parameter] = []
     for p in net.parameters():
         (decay if p.ndim == 4 and p.shape[1] > 1 else plain).append(p)
     return decay, plain
-
-
-

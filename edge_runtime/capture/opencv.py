@@ -73,9 +73,7 @@ class V4l2Source:
     def __enter__(self) -> Self:
         if not self._path.exists():
             found = ", ".join(map(str, video_devices(self._folder)))
-            there = (
-                f"cameras here: {found}" if found else "no camera is there: plug one in, or try --camera demo"
-            )
+            there = f"cameras here: {found}" if found else "no camera is there: plug one in, or try --camera demo"
             raise CaptureError(f"{self.name}: no {self._path}; {there}")
         if not os.access(self._path, os.R_OK | os.W_OK):
             raise CaptureError(
@@ -118,9 +116,7 @@ class StreamSource:
         timeout_ms: longest wait for the connection, and for a frame.
     """
 
-    def __init__(
-        self, url: str, config: CameraConfig, clock: Clock, *, timeout_ms: int = STREAM_TIMEOUT_MS
-    ) -> None:
+    def __init__(self, url: str, config: CameraConfig, clock: Clock, *, timeout_ms: int = STREAM_TIMEOUT_MS) -> None:
         self.name = masked(url)
         self.live = True
         self._url = url

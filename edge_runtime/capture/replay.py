@@ -112,9 +112,7 @@ class ClipSource:
             with self._path.open("rb") as clip:
                 empty = not clip.read(1)
         except OSError as error:
-            raise CaptureError(
-                f"{self.name}: cannot be read ({error.strerror}); check its permissions"
-            ) from None
+            raise CaptureError(f"{self.name}: cannot be read ({error.strerror}); check its permissions") from None
         if empty:
             raise CaptureError(f"{self.name}: the file is empty; record or copy it again")
 

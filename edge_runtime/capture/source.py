@@ -97,9 +97,7 @@ def open_source(
 
     demo = source == "demo"
     path = demo_clip() if demo else Path(source).expanduser()
-    return ClipSource(
-        path, config, clock, loop=demo if loop is None else loop, paced=paced, start_ns=start_ns
-    )
+    return ClipSource(path, config, clock, loop=demo if loop is None else loop, paced=paced, start_ns=start_ns)
 
 
 def demo_clip() -> Path:

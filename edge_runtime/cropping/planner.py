@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edge_runtime.config import CroppingConfig
 from edge_runtime.datatypes import CropPlan, Detections, Track
@@ -120,6 +121,6 @@ def _covers(region: Box, box: Box) -> bool:
     return w > 0 and h > 0 and w * h >= COVERED_SHARE * area and larger <= 4 * area
 
 
-def _box(row: np.ndarray) -> Box:  # type: ignore[type-arg]
+def _box(row: NDArray[np.float32]) -> Box:
     x1, y1, x2, y2 = row.tolist()
     return x1, y1, x2, y2

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_runtime.config import DetectionConfig
-from edge_runtime.datatypes import VEHICLES, CropPlan, Detections, Picture
+from edge_runtime.datatypes import CropPlan, Detections, Picture, group_of
 from edge_runtime.decoding import decode_centres
 from edge_runtime.engine import Engine, padded_wh
 from edge_runtime.geometry import Boxes, clip, iou, share_inside
@@ -31,8 +31,10 @@ class CropDetector:
     def __init__(self, engine: Engine, config: DetectionConfig, budget: int) -> None:
         self._engine, self._config = engine, config
         self.crop_px = engine.facts.size_wh[0]
+        self.classes = engine.facts.classes
         self._batch = np.zeros((budget, 3, self.crop_px, self.crop_px), np.float32)
-        self._groups = np.array([_group(name) for name in engine.facts.classes], np.int32)
+        groups = [group_of(name) for name in engine.facts.classes]
+        self._groups = np.array([groups.index(g) for g in groups], np.int32)
 
     def __call__(self, picture: Picture, plan: CropPlan, size_wh: tuple[int, int]) -> Detections:
         """What is in the windows of the plan, best first; doubles from overlapping windows are one.
@@ -65,14 +67,19 @@ class CropDetector:
         return self._joined(clip(boxes, size_wh), scores, labels, np.zeros(len(boxes), np.bool_))
 
     def _in_frame(
-        self, heat: NDArray[np.float32], box: NDArray[np.float32], window: NDArray[np.int32], size_wh: tuple[int, int]
+        self,
+        heat: NDArray[np.float32],
+        box: NDArray[np.float32],
+        window: NDArray[np.int32],
+        size_wh: tuple[int, int],
     ) -> tuple[Boxes, NDArray[np.float32], NDArray[np.int32], NDArray[np.bool_]]:
         """Boxes of one crop in frame pixels, and which of them the crop's border cut off."""
         c = self._config
         boxes, scores, labels = decode_centres(heat, box, self._engine.facts.stride, c.score_min, c.iou_max)
         # A window's border at the frame's border cuts nothing off: there is nothing beyond.
         low, high = window[:2] > 0, window[2:] < np.array(size_wh)
-        cut = ((boxes[:, :2] < EDGE_PX) & low).any(1) | ((boxes[:, 2:] > self.crop_px - EDGE_PX) & high).any(1)
+        cut_off = [(boxes[:, :2] < EDGE_PX) & low, (boxes[:, 2:] > self.crop_px - EDGE_PX) & high]
+        cut: NDArray[np.bool_] = np.asarray(np.concatenate(cut_off, 1).any(1))
         scale = float(window[2] - window[0]) / self.crop_px
         in_window = np.clip(boxes, 0, self.crop_px) * scale
         in_frame = clip((in_window + np.tile(window[:2], 2)).astype(np.float32), size_wh)
@@ -95,10 +102,3 @@ class CropDetector:
         kept = np.flatnonzero(~gone)
         kept = kept[np.argsort(-scores[kept], kind="stable")]
         return Detections(boxes[kept], scores[kept], labels[kept], self._engine.facts.classes)
-
-
-def _group(name: str) -> int:
-    """Labels that one object may be taken for share a group: car, truck and bus; a two-wheeler is none of them."""
-    if name in VEHICLES and name not in ("motorcycle", "bicycle"):
-        return 1
-    return {"face": 0, "person": 2, "motorcycle": 3, "bicycle": 3}.get(name, 4)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,6 +20,7 @@ from edge_runtime.publishing.state_folder import StateFolder
 APPLICATION_ID = 0x65644F42
 """Marks the file as an outbox in SQLite's header, so that no other database is taken for one."""
 VERSION = 1
+TORN_REMEDY = "move it away: a new one begins again at seq 1, and events not yet sent are lost"
 BUSY_S = 2.0
 ROW_OVERHEAD_BYTES = 48
 """What SQLite keeps of a row beside its payload (measured: 30 to 45 bytes, with the pages' own share)."""
@@ -123,9 +124,7 @@ class Outbox:
         with ExitStack() as opening:
             opening.enter_context(StateFolder(self.path.parent))
             with self._mapped():
-                connection = sqlite3.connect(
-                    self.path, timeout=BUSY_S, isolation_level=None, check_same_thread=False
-                )
+                connection = sqlite3.connect(self.path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
                 opening.callback(connection.close)
                 self._prepare(connection)
             self._connection = connection
@@ -149,9 +148,10 @@ class Outbox:
 
     def append(self, event: Event, stamp: Stamp) -> Row:
         """Give the event the next number and commit it; when this returns, the disk has it."""
-        with self._transaction("FULL") as connection:
-            row = self._insert(connection, event, stamp, stands_for=1)
-        self._appended_row(row)
+        with self._lock:
+            with self._transaction("FULL") as connection:
+                row = self._insert(connection, event, stamp, stands_for=1)
+            self._count_in(row)
         return row
 
     def pending(self, limit: int, after: int = 0) -> list[Row]:
@@ -164,13 +164,11 @@ class Outbox:
 
     def acknowledge(self, seq: int) -> None:
         """Forget row `seq`: the broker has it. A number that is not there (any more) is ignored."""
-        with self._transaction("NORMAL") as connection:
-            found = connection.execute("DELETE FROM events WHERE seq = ? RETURNING payload", (seq,)).fetchall()
         with self._lock:
-            for (payload,) in found:
-                self._rows -= 1
-                self._bytes -= _cost(payload)
-                self._acknowledged += 1
+            with self._transaction("NORMAL") as connection:
+                gone = connection.execute("DELETE FROM events WHERE seq = ? RETURNING payload", (seq,)).fetchall()
+            self._count_out(payload for (payload,) in gone)
+            self._acknowledged += len(gone)
 
     def trim(self, stamp: Stamp) -> Row | None:
         """Drop the oldest rows beyond the bounds and, in the same transaction, append an `events_dropped` event.
@@ -187,21 +185,20 @@ class Outbox:
             The row of the `events_dropped` event, whose `count` includes what an earlier, dropped one told of; None
             if nothing had to go.
         """
-        with self._transaction("FULL") as connection:
-            last = max(self._last_beyond_bytes(connection), self._last_beyond_age(connection, stamp))
+        with self._lock:
+            last = max(self._last_beyond_bytes(), self._last_beyond_age(stamp))
             if last == 0:
                 return None
-            gone = connection.execute(
-                "DELETE FROM events WHERE seq <= ? RETURNING stands_for, payload", (last,)
-            ).fetchall()
-            count = sum(stands_for for stands_for, _ in gone)
-            event = Event(type="events_dropped", at_ns=0, count=count)
-            row = self._insert(connection, event, stamp, stands_for=1 + count)
-        self._appended_row(row)
-        with self._lock:
-            self._rows -= len(gone)
-            self._bytes -= sum(_cost(payload) for _, payload in gone)
+            with self._transaction("FULL") as connection:
+                gone = connection.execute(
+                    "DELETE FROM events WHERE seq <= ? RETURNING stands_for, payload", (last,)
+                ).fetchall()
+                count = sum(stands_for for stands_for, _ in gone)
+                event = Event(type="events_dropped", at_ns=0, count=count)
+                row = self._insert(connection, event, stamp, stands_for=1 + count)
+            self._count_out(payload for _, payload in gone)
             self._dropped += count
+            self._count_in(row)
         return row
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
@@ -223,7 +220,7 @@ class Outbox:
                 "use the program that wrote it, or move it away"
             )
         if (verdict := connection.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
-            raise self._torn(str(verdict).splitlines()[-1])
+            raise StorageError(f"{self.path}: torn ({str(verdict).splitlines()[-1]}); {TORN_REMEDY}")
         self._last_seq = int(connection.execute("SELECT value FROM meta WHERE key = 'seq'").fetchone()[0])
         self._rows, self._bytes = connection.execute(
             "SELECT count(*), coalesce(sum(length(payload) + ?), 0) FROM events", (ROW_OVERHEAD_BYTES,)
@@ -248,3 +245,96 @@ class Outbox:
         wall_s = stamp.wall.timestamp() if stamp.clock_synced else None
         connection.execute("INSERT INTO events VALUES (?, ?, ?, ?)", (seq, wall_s, stands_for, payload))
         return Row(seq, payload)
+
+    def _count_in(self, row: Row) -> None:
+        """Count a row that was committed. The caller holds the lock."""
+        self._last_seq = row.seq
+        self._rows += 1
+        self._bytes += _cost(row.payload)
+        self._appended += 1
+
+    def _count_out(self, payloads: Iterable[bytes]) -> None:
+        """Count rows whose removal was committed. The caller holds the lock."""
+        for payload in payloads:
+            self._rows -= 1
+            self._bytes -= _cost(payload)
+
+    def _last_beyond_bytes(self) -> int:
+        """The number up to which rows must go to fit `max_bytes`; 0: none."""
+        if self._bytes <= self._max_bytes:
+            return 0
+        # Room for the event that tells of it, too.
+        surplus = self._bytes - (self._max_bytes - max(self._max_bytes // 10, DROPPED_EVENT_BYTES))
+        last = 0
+        with self._mapped():
+            for seq, length in self._opened().execute("SELECT seq, length(payload) FROM events ORDER BY seq"):
+                if surplus <= 0:
+                    break
+                surplus -= length + ROW_OVERHEAD_BYTES
+                last = int(seq)
+        return last
+
+    def _last_beyond_age(self, stamp: Stamp) -> int:
+        """The number up to which rows are too old; 0: none."""
+        if not stamp.clock_synced:
+            return 0
+        now_s = stamp.wall.timestamp()
+        with self._mapped():
+            oldest = self._opened().execute(
+                "SELECT wall_s FROM events WHERE wall_s IS NOT NULL ORDER BY seq LIMIT 1"
+            ).fetchone()  # fmt: skip
+            if oldest is None or now_s - oldest[0] <= self._max_age_s * (1 + AGE_SLACK):
+                return 0
+            # What stands before an old row is older still, whatever its stamp says.
+            old = self._opened().execute(
+                "SELECT max(seq) FROM events WHERE wall_s < ?", (now_s - self._max_age_s,)
+            ).fetchone()  # fmt: skip
+        return int(old[0])
+
+    def _opened(self) -> sqlite3.Connection:
+        if self._connection is None:
+            raise StorageError(f"{self.path}: the outbox is closed; open it with `with`")
+        return self._connection
+
+    @contextmanager
+    def _transaction(self, synchronous: str) -> Iterator[sqlite3.Connection]:
+        """One transaction with that durability: committed at the end, undone by any error."""
+        connection = self._opened()
+        with self._mapped():
+            connection.execute(f"PRAGMA synchronous = {synchronous}")
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            finally:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+
+    @contextmanager
+    def _mapped(self) -> Iterator[None]:
+        """Turn SQLite's errors into one line that names the file and the remedy."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise storage_error(self.path, error) from error
+
+
+def storage_error(path: Path, error: sqlite3.Error) -> StorageError:
+    """What SQLite's error means for whoever runs the node (codes: sqlite.org/rescode.html)."""
+    # The low byte is the primary code, above it stands the detail.
+    match getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF:
+        case sqlite3.SQLITE_FULL:
+            return StorageError(f"{path}: no room left on the disk; free some, or lower outbox.max_bytes")
+        case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
+            return StorageError(f"{path}: torn or no outbox ({error}); {TORN_REMEDY}")
+        case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_AUTH:
+            return StorageError(f"{path}: cannot be written ({error}); check its permissions, or give another --state")
+        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+            return StorageError(f"{path}: locked by another process ({error}); close what has it open")
+        case _:
+            return StorageError(f"{path}: cannot be used ({error}); check the disk it is on")
+
+
+def _cost(payload: bytes) -> int:
+    """Bytes that a row is counted with."""
+    return len(payload) + ROW_OVERHEAD_BYTES

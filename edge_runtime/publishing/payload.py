@@ -108,7 +108,11 @@ def json_schema() -> dict[str, object]:
         "id": {"type": "string", "pattern": ULID_PATTERN, "description": "ULID; the same when sent again"},
         "node": {"type": "string", "minLength": 1},
         "camera": nullable_name | {"description": "null: the event is about the node itself"},
-        "boot": {"type": "string", "pattern": UUID_PATTERN, "description": "new at each start of the program"},
+        "boot": {
+            "type": "string",
+            "pattern": UUID_PATTERN,
+            "description": "new at each start of the program",
+        },
         "seq": {"type": "integer", "minimum": 1, "description": "gap-free per node, over restarts"},
         "type": {"enum": list(typing.get_args(EventType))},
         "time": {"type": "string", "pattern": TIME_PATTERN, "description": "UTC, when it happened"},

@@ -97,9 +97,7 @@ def test_a_torn_clip_gives_what_it_has_and_then_says_where_it_is_torn(tmp_path: 
     torn.write_bytes(whole[: len(whole) // 2])
     frames = 0
     with ClipSource(torn, CONFIG, FakeClock()) as source:
-        with pytest.raises(
-            CaptureError, match=r"torn\.mp4: torn: ends after \d+ of 377 frames, at \d"
-        ) as caught:
+        with pytest.raises(CaptureError, match=r"torn\.mp4: torn: ends after \d+ of 377 frames, at \d") as caught:
             while source.read() is not None:
                 frames += 1
         assert 100 < frames < 300

@@ -26,9 +26,7 @@ class ScriptedSource:
     After the script it ends, or blocks until `unblock` is set. `released[i]` counts the releases of frame i.
     """
 
-    def __init__(
-        self, script: str, *, live: bool = True, blocks: bool = False, clock: FakeClock | None = None
-    ):
+    def __init__(self, script: str, *, live: bool = True, blocks: bool = False, clock: FakeClock | None = None):
         self.name = "scripted"
         self.live = live
         self.released: list[int] = []
@@ -78,9 +76,7 @@ def until(condition: Callable[[], bool]) -> None:
         time.sleep(0.002)
 
 
-def mailbox(
-    source: ScriptedSource, problems: list[str] | None = None, clock: FakeClock | None = None
-) -> LatestFrame:
+def mailbox(source: ScriptedSource, problems: list[str] | None = None, clock: FakeClock | None = None) -> LatestFrame:
     report = (problems if problems is not None else []).append
     return LatestFrame(source, clock or FakeClock(), retry_s=0.5, retry_max_s=3.0, on_problem=report)
 
@@ -244,9 +240,7 @@ def test_leaving_is_bounded_while_a_read_blocks_and_its_late_frame_is_released()
     script=st.text("fffx", max_size=25),
     takes=st.lists(st.sampled_from((0.0, 0.001)), max_size=12),
 )
-def test_every_frame_seen_is_either_delivered_or_dropped_and_released_once(
-    script: str, takes: Sequence[float]
-) -> None:
+def test_every_frame_seen_is_either_delivered_or_dropped_and_released_once(script: str, takes: Sequence[float]) -> None:
     source = ScriptedSource(script)
     delivered = 0
     with mailbox(source) as box:

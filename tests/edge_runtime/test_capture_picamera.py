@@ -101,27 +101,32 @@ def test_many_more_frames_than_buffers_pass_through_the_mailbox() -> None:
     assert module.cameras[0].closed
 
 
-def test_a_boottime_stamp_becomes_monotonic_time() -> None:
-    slept_ns = 3_600_000_000_000  # the machine was suspended for an hour
-    module = picamera2_module(stamps=(slept_ns + 960_000_000, slept_ns + 990_000_000))
+def stamps_taken(count: int, stamps: tuple[int, ...], suspended_ns: int) -> list[int]:
     clock = FakeClock(1_000_000_000)
     source = PicameraSource(
-        CONFIG, clock, picamera2_module=module, boottime_ns=lambda: slept_ns + clock.now_ns()
+        CONFIG,
+        clock,
+        picamera2_module=picamera2_module(stamps=stamps),
+        boottime_ns=lambda: suspended_ns + clock.now_ns(),
     )
+    taken: list[int] = []
     with source:
-        assert [frame.captured_ns for _ in range(2) if (frame := source.read())] == [960_000_000, 990_000_000]
+        for _ in range(count):
+            frame = source.read()
+            assert frame is not None
+            taken.append(frame.captured_ns)
+            frame.release()
+    return taken
+
+
+def test_a_boottime_stamp_becomes_monotonic_time() -> None:
+    hour_ns = 3_600_000_000_000
+    taken = stamps_taken(2, (hour_ns + 960_000_000, hour_ns + 990_000_000), suspended_ns=hour_ns)
+    assert taken == [960_000_000, 990_000_000]
 
 
 def test_a_stamp_that_is_monotonic_already_stays() -> None:
-    module = picamera2_module(stamps=(960_000_000,))
-    clock = FakeClock(1_000_000_000)
-    source = PicameraSource(
-        CONFIG, clock, picamera2_module=module, boottime_ns=lambda: 3_600_000_000_000 + clock.now_ns()
-    )
-    with source:
-        frame = source.read()
-        assert frame is not None
-        assert frame.captured_ns == 960_000_000
+    assert stamps_taken(1, (960_000_000,), suspended_ns=3_600_000_000_000) == [960_000_000]
 
 
 def test_a_missing_camera_is_one_line_with_the_remedy() -> None:

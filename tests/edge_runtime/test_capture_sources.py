@@ -114,9 +114,7 @@ def test_a_setting_that_names_nothing_is_refused(source: str) -> None:
 def test_a_missing_camera_is_refused_with_the_list_of_those_there(dev: Path) -> None:
     with pytest.raises(CaptureError) as caught, V4l2Source("9", SMALL, FakeClock(), folder=dev):
         pass
-    assert str(caught.value) == (
-        f"camera 9: no {dev}/video9; cameras here: {dev}/video0, {dev}/video2, {dev}/video10"
-    )
+    assert str(caught.value) == (f"camera 9: no {dev}/video9; cameras here: {dev}/video0, {dev}/video2, {dev}/video10")
     assert [path.name for path in video_devices(dev)] == ["video0", "video2", "video10"]
 
 

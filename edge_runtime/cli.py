@@ -1,0 +1,171 @@
+"""The command `edge-runtime`."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import importlib.util
+import json
+import signal
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from types import FrameType
+
+from edge_runtime import config as configuration
+from edge_runtime.errors import EdgeRuntimeError
+
+EPILOG = """\
+commands:
+  edge-runtime config [--default]   print the settings in force, or the commented defaults
+  edge-runtime schema               print the JSON Schema of an event
+  edge-runtime version              print the version
+
+examples:
+  edge-runtime --camera demo                        watch the shipped clip: page, broker and events at once
+  edge-runtime --camera 0 --broker mqtt://hub       a camera, events to a broker on the machine `hub`
+  edge-runtime --camera clip.mp4 --once --fast --events out.jsonl --stats stats.json
+
+exit codes: 0 done, 2 usage or configuration, 3 camera or clip, 4 model, 5 storage, 6 broker (--need-broker), 1 other
+"""
+
+DEMO_PORT = "8080"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    commands = {"config": _config, "schema": _schema, "version": _version}
+    debug = "--debug" in arguments
+    try:
+        if arguments and not arguments[0].startswith("-"):
+            if arguments[0] not in commands:
+                _parser().error(f"unknown command {arguments[0]}; known: {', '.join(commands)}")
+            return commands[arguments[0]](arguments[1:])
+        return _run(arguments)
+    except EdgeRuntimeError as error:
+        if debug:
+            raise
+        print(f"edge-runtime: {error}", file=sys.stderr)
+        return error.exit_code
+    except BrokenPipeError:
+        return 0  # whoever read our output has seen enough
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="edge-runtime",
+        description="Sees what matters in front of a camera, and says so over MQTT.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _settings_options(parser)
+    parser.add_argument("--once", action="store_true", help="play a clip once, then end (the demo loops otherwise)")
+    pace = parser.add_mutually_exclusive_group()
+    pace.add_argument("--realtime", action="store_true", help="play a clip by its time stamps (the default)")
+    pace.add_argument("--fast", action="store_true", help="process every frame of a clip, as fast as possible")
+    parser.add_argument("--events", metavar="FILE|-", help="write each event as a JSON line")
+    parser.add_argument("--record", type=Path, metavar="OUT.mp4", help="write the annotated video")
+    parser.add_argument("--stats", type=Path, metavar="FILE", help="write the counters as JSON at the end")
+    parser.add_argument("--need-broker", action="store_true", help="fail (6) if the broker is not there at the start")
+    parser.add_argument("--debug", action="store_true", help="show a traceback instead of one line")
+    return parser
+
+
+def _settings_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--camera", metavar="SOURCE", help="0 | picamera | rtsp://... | FILE | demo | synthetic")
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", help="TOML settings; see `edge-runtime config --default`"
+    )
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="one setting, as camera.fps=10")
+    parser.add_argument("--broker", metavar="URL", help="mqtt://host[:port] | embedded | none")
+    parser.add_argument("--web", metavar="[HOST:]PORT", help="serve the live page; loopback unless a host is given")
+    parser.add_argument("--state", metavar="DIR", help="folder for the outbox and the node's identity")
+
+
+def _configured(args: argparse.Namespace) -> configuration.Config:
+    """The settings in force: file, `--set`, then the options that are short for a setting."""
+    config = configuration.load(args.config, args.set)
+    short = {
+        ("camera", "source"): args.camera,
+        ("mqtt", "broker"): args.broker,
+        ("web", "listen"): args.web,
+        ("node", "state"): args.state,
+    }
+    for (section, key), value in short.items():
+        if value is not None:
+            changed = dataclasses.replace(getattr(config, section), **{key: value})
+            config = dataclasses.replace(config, **{section: changed})
+    return config
+
+
+def _run(arguments: Sequence[str]) -> int:
+    args = _parser().parse_args(arguments)
+    config = _configured(args)
+
+    def say(text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+    if config.camera.source == "demo":
+        config = _demonstrated(config, args)
+    # These bring OpenCV and ONNX Runtime along: `--help` and a wrong setting answer without them.
+    from edge_runtime.clock import SystemClock
+    from edge_runtime.runner import Run, Runner
+
+    stop: list[int] = []
+
+    def on_signal(number: int, _: FrameType | None) -> None:
+        if stop:
+            raise KeyboardInterrupt  # asked twice: at once
+        stop.append(number)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, on_signal)
+    asked = Run(args.once, args.fast, args.events, args.record, args.stats, args.need_broker)
+    say(f"camera: {config.camera.source}; stop with Ctrl-C")
+    health = Runner(config, asked, SystemClock(), say, lambda: bool(stop)).run()
+    say(health.table())
+    return 0
+
+
+def _demonstrated(config: configuration.Config, args: argparse.Namespace) -> configuration.Config:
+    """The demo shows everything that is installed, where the command line does not say otherwise."""
+    asked = {text.partition("=")[0].strip() for text in args.set}
+    if args.broker is None and "mqtt.broker" not in asked and importlib.util.find_spec("amqtt"):
+        config = dataclasses.replace(config, mqtt=dataclasses.replace(config.mqtt, broker="embedded"))
+    if args.web is None and "web.listen" not in asked and importlib.util.find_spec("aiohttp"):
+        config = dataclasses.replace(config, web=dataclasses.replace(config.web, listen=DEMO_PORT))
+    return config
+
+
+def _config(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(prog="edge-runtime config", description="Print the settings.")
+    parser.add_argument("--default", action="store_true", help="the commented file with every default")
+    _settings_options(parser)
+    args = parser.parse_args(arguments)
+    if args.default:
+        print(configuration.default_file(), end="")
+    else:
+        print(json.dumps(dataclasses.asdict(_configured(args)), indent=1))
+    return 0
+
+
+def _schema(arguments: Sequence[str]) -> int:
+    argparse.ArgumentParser(prog="edge-runtime schema", description="Print an event's JSON Schema.").parse_args(
+        arguments
+    )
+    from edge_runtime.publishing.payload import json_schema
+
+    print(json.dumps(json_schema(), indent=1))
+    return 0
+
+
+def _version(arguments: Sequence[str]) -> int:
+    argparse.ArgumentParser(prog="edge-runtime version", description="Print the version.").parse_args(arguments)
+    print(version("edge-runtime"))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""What happened: state machines over tracks and time, without I/O and without a clock."""

@@ -1,0 +1,104 @@
+"""The whole way of a frame, from the camera to the events, in `Pipeline.process`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from edge_runtime.attention.network import AttentionNetwork
+from edge_runtime.config import Config
+from edge_runtime.cropping.planner import plan
+from edge_runtime.datatypes import CropPlan, Detections, Event, Frame, Track
+from edge_runtime.detection.detector import CropDetector
+from edge_runtime.engine import open_model
+from edge_runtime.events.appearance import Appearance, Moment
+from edge_runtime.health import Health
+from edge_runtime.tracking.tracker import Tracker
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outcome:
+    """What one frame led to, for the page and the recording."""
+
+    regions: Detections | None
+    plan: CropPlan | None
+    detections: Detections
+    tracks: tuple[Track, ...]
+    events: Sequence[Event]
+
+
+class Pipeline:
+    """One camera's rooms in their order; one verb: `process` a frame.
+
+    Args:
+        config: all settings.
+        health: the counters it keeps.
+
+    Raises:
+        BundleError: a model cannot be used.
+    """
+
+    def __init__(self, config: Config, health: Health) -> None:
+        self._config, self._health = config, health
+        mode = config.pipeline.mode
+        self._attention = None
+        if mode != "full":
+            self._attention = AttentionNetwork(open_model(config.attention.model, "attention"), config.attention)
+        self._detector = None
+        if mode != "attention":
+            engine = open_model(config.detection.model, "detector")
+            self._detector = CropDetector(engine, config.detection, config.cropping.budget)
+        self._tracker = Tracker(config.tracking)
+        self._appearance = Appearance(config.events)
+        self._tracks: tuple[Track, ...] = ()
+        self._last: Moment | None = None
+
+    def process(self, frame: Frame) -> Outcome:
+        """The whole way of a frame, without telling anyone yet.
+
+        Raises:
+            InferenceError: a network failed.
+        """
+        health, size_wh = self._health, frame.size_wh
+        regions: Detections | None = None
+        windows: CropPlan | None = None
+        if self._attention is not None:
+            with health.stage("attention"):
+                regions = self._attention(frame)
+            health.regions += len(regions)
+        if self._detector is None:  # mode "attention": its regions are the detections
+            assert regions is not None
+            detections = regions
+        elif regions is None:  # mode "full"
+            with health.stage("detection"):
+                detections = self._detector.whole(frame.main, size_wh)
+        else:
+            with health.stage("cropping"):
+                windows = plan(
+                    regions,
+                    self._tracks,
+                    size_wh,
+                    frame.captured_ns,
+                    self._detector.crop_px,
+                    self._config.cropping,
+                )
+            with health.stage("detection"):
+                detections = self._detector(frame.main, windows, size_wh)
+            health.crops += len(windows)
+            health.crops_carried += int(np.count_nonzero(windows.carried))
+            health.budget_overflow += windows.overflow
+        health.detections += len(detections)
+        with health.stage("tracking"):
+            tracked = self._tracker.update(detections, frame.captured_ns, size_wh)
+        self._tracks = tracked.live
+        self._last = Moment(frame.captured_ns, frame.media_s, size_wh)
+        with health.stage("events"):
+            events = self._appearance.update(tracked, self._last)
+        health.tracks_started += sum(e.type == "track_start" for e in events)
+        return Outcome(regions, windows, detections, tracked.live, events)
+
+    def finish(self) -> list[Event]:
+        """The events that end what is still going on: the clip is over, or the program stops."""
+        return self._appearance.finish(self._last) if self._last is not None else []

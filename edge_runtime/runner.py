@@ -1,0 +1,255 @@
+"""Runs one camera until its clip ends or someone stops it: source, pipeline, outbox, publishers, page, recording."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from edge_runtime.capture.frames import EveryFrame, Frames, NewestFrame
+from edge_runtime.capture.latest import LatestFrame
+from edge_runtime.capture.source import Source, open_source
+from edge_runtime.clock import Clock
+from edge_runtime.config import Config
+from edge_runtime.datatypes import BgrImage, Event, Frame
+from edge_runtime.errors import ConfigError, PublishError, StorageError
+from edge_runtime.health import Health
+from edge_runtime.imaging.colour import to_bgr
+from edge_runtime.imaging.draw import annotate
+from edge_runtime.imaging.record import Recorder
+from edge_runtime.pipeline import Outcome, Pipeline
+from edge_runtime.publishing.desk import EventDesk, Publisher
+from edge_runtime.publishing.outbox import Outbox
+
+if TYPE_CHECKING:
+    from edge_runtime.publishing.mqtt import MqttPublisher
+
+HEALTH_S = 10.0
+"""Seconds between two health messages."""
+DRAIN_S = 5.0
+"""How long a clean shutdown waits for the broker's acknowledgements."""
+BROKER_WAIT_S = 5.0
+"""How long `--need-broker` waits for the broker at start."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What the command line asks for beyond the configuration.
+
+    Attributes:
+        once: a clip is played once, even the demo.
+        fast: a clip is read as fast as the machine allows, every frame is processed.
+        events: where JSON lines go: `-`, a path, or None.
+        record: where the annotated video goes, or None.
+        stats: where the counters go as JSON, or None.
+        need_broker: fail when the broker cannot be reached at start.
+    """
+
+    once: bool = False
+    fast: bool = False
+    events: str | None = None
+    record: Path | None = None
+    stats: Path | None = None
+    need_broker: bool = False
+
+
+class Viewer(Protocol):
+    """Where pictures and counters are shown; the live page is one."""
+
+    def wants_picture(self) -> bool:
+        """Whether somebody looks and the next picture is due."""
+
+    def show(self, bgr: BgrImage) -> None:
+        """Show it; never blocks."""
+
+    def tell(self, payloads: Sequence[bytes]) -> None:
+        """List the events."""
+
+    def count(self, stats: dict[str, Any]) -> None:
+        """Show the counters."""
+
+
+class Runner:
+    """One verb: `run`. Everything it opens it closes, in the opposite order, however the run ends.
+
+    Args:
+        config: all settings.
+        asked: what the command line asks for.
+        clock: where times come from.
+        say: told what a person at the terminal wants to know, a line at a time.
+        stopping: whether someone asked to stop.
+    """
+
+    def __init__(
+        self, config: Config, asked: Run, clock: Clock, say: Callable[[str], None], stopping: Callable[[], bool]
+    ) -> None:
+        self.config, self.asked, self.clock, self.say, self.stopping = config, asked, clock, say, stopping
+        self.health = Health(clock)
+        self._mqtt: MqttPublisher | None = None
+        self._viewer: Viewer | None = None
+        self._recorder: Recorder | None = None
+        self._told_ns = self._counted_ns = 0
+
+    def run(self) -> Health:
+        """Process frames until the end; the counters.
+
+        Raises:
+            EdgeRuntimeError: what cannot be used at start, a torn clip, a full disk.
+        """
+        with ExitStack() as open_:
+            source = self._source()
+            pipeline = Pipeline(self.config, self.health)
+            desk = self._desk(open_, live=source.live)
+            self._viewer = self._page(open_)
+            frames = open_.enter_context(self._frames(source))
+            try:
+                for frame in frames:
+                    self._one(frame, pipeline, desk, open_)
+                    self._recount(frames, every_s=HEALTH_S)
+            finally:
+                # What is still going on ends now, and is told of, however the loop ended.
+                self._tell(desk, pipeline.finish())
+                self._recount(frames, every_s=0.0)
+                if self.asked.stats is not None:
+                    _write_stats(self.asked.stats, self.health)
+        return self.health
+
+    def _source(self) -> Source:
+        fast = self.asked.fast
+        source = open_source(
+            self.config.camera,
+            self.clock,
+            loop=False if self.asked.once else None,
+            paced=not fast,
+            start_ns=0 if fast else None,
+        )
+        if fast and source.live:
+            raise ConfigError(f"--fast: {source.name} gives frames at its own pace; it is for clips")
+        return source
+
+    def _frames(self, source: Source) -> Frames:
+        if self.asked.fast:
+            return EveryFrame(source, self.stopping)
+        camera = self.config.camera
+        mailbox = LatestFrame(source, self.clock, camera.retry_s, camera.retry_max_s, self.say)
+        return NewestFrame(mailbox, self.stopping)
+
+    def _desk(self, open_: ExitStack, *, live: bool) -> EventDesk:
+        c = self.config
+        path = Path(c.node.state).expanduser() / "outbox.sqlite"
+        outbox = open_.enter_context(Outbox(path, max_bytes=c.outbox.max_bytes, max_age_s=c.outbox.max_age_s))
+        publishers: list[Publisher] = []
+        if self.asked.events is not None:
+            from edge_runtime.publishing.console import JsonLines
+
+            publishers.append(open_.enter_context(JsonLines(self.asked.events)))
+        url = c.mqtt.broker
+        if url == "embedded":
+            from edge_runtime.publishing.broker import EmbeddedBroker
+
+            broker = open_.enter_context(EmbeddedBroker(c.mqtt.port))
+            url = f"mqtt://127.0.0.1:{broker.port}"
+            self.say(f"broker: embedded, {url}; watch it with: mosquitto_sub -p {broker.port} -t '{c.mqtt.root}/#' -v")
+        if url != "none":
+            from edge_runtime.publishing.mqtt import MqttPublisher
+
+            self._mqtt = MqttPublisher(
+                url, outbox, root=c.mqtt.root, node=c.node.name, keepalive_s=c.mqtt.keepalive_s, on_problem=self.say
+            )
+            open_.callback(self._mqtt.close, DRAIN_S)
+            publishers.append(self._mqtt)
+            if self.asked.need_broker and not self._mqtt.wait_connected(BROKER_WAIT_S):
+                raise PublishError(f"{self._mqtt.name}: no connection within {BROKER_WAIT_S:.0f} s; is the broker up?")
+        return EventDesk(
+            outbox,
+            publishers,
+            node=c.node.name,
+            camera=c.camera.name,
+            clock=self.clock,
+            live=live,
+            durable=url != "none",
+        )
+
+    def _page(self, open_: ExitStack) -> Viewer | None:
+        if not self.config.web.listen:
+            return None
+        from edge_runtime.web.server import WebPage
+
+        page = open_.enter_context(WebPage(self.config.web.listen, self.config.web.fps))
+        self.say(f"page: {page.url}")
+        if page.beyond_loopback:
+            self.say("page: it listens beyond this machine and asks for no password; anyone on the network can look")
+        return page
+
+    def _one(self, frame: Frame, pipeline: Pipeline, desk: EventDesk, open_: ExitStack) -> None:
+        """Process one frame, tell its events, show it, give its buffer back."""
+        start_ns = self.clock.now_ns()
+        try:
+            outcome = pipeline.process(frame)
+            self._tell(desk, outcome.events)
+            self.health.frame_done(start_ns)
+            self._show(frame, outcome, open_)
+        finally:
+            frame.release()
+        if self.health.frames_processed == 1:
+            self.say(f"first frame processed {self.health.first_frame_s:.2f} s after the start")
+
+    def _tell(self, desk: EventDesk, events: Sequence[Event]) -> None:
+        with self.health.stage("outbox"):
+            payloads = desk.post(events)
+        self.health.events += len(payloads)
+        if payloads and self._viewer is not None:
+            self._viewer.tell(payloads)
+        if self.asked.events != "-":
+            for event in events:
+                if event.track is not None:
+                    self.say(_sentence(event))
+
+    def _show(self, frame: Frame, outcome: Outcome, open_: ExitStack) -> None:
+        """Draw for whoever looks: the page's viewers, the recording."""
+        viewer = self._viewer if self._viewer is not None and self._viewer.wants_picture() else None
+        if viewer is None and self.asked.record is None:
+            return
+        with self.health.stage("showing"):
+            crops = f"{len(outcome.plan)} crops" if outcome.plan is not None else self.config.pipeline.mode
+            last_ms = self.health.stages["frame"].percentile_ms(0.5)
+            picture = annotate(
+                to_bgr(frame.main), outcome.regions, outcome.plan, outcome.tracks, f"{crops}  {last_ms:.1f} ms"
+            )
+            if viewer is not None:
+                viewer.show(picture)
+            if self.asked.record is not None:
+                if self._recorder is None:
+                    recorder = Recorder(self.asked.record, frame.size_wh, self.config.camera.fps)
+                    self._recorder = open_.enter_context(recorder)
+                self._recorder.write(picture, frame.captured_ns / 1e9)
+
+    def _recount(self, frames: Frames, every_s: float) -> None:
+        """Bring the counters up to date; tell the page each second, and the broker every `every_s`."""
+        self.health.frames_seen, self.health.frames_dropped, self.health.reopened = frames.counts()
+        now_ns = self.clock.now_ns()
+        if self._viewer is not None and now_ns - self._counted_ns >= 1e9:
+            self._counted_ns = now_ns
+            self._viewer.count(self.health.as_dict())
+        if self._mqtt is not None and now_ns - self._told_ns >= every_s * 1e9:
+            self._told_ns = now_ns
+            self._mqtt.publish_health(self.health.as_dict())
+
+
+def _sentence(event: Event) -> str:
+    """An event for a person at the terminal."""
+    assert event.track is not None
+    t = event.track
+    where = ", ".join(f"{v:.0f}" for v in t.box)
+    at = "" if event.media_s is None else f" at {event.media_s:.2f} s"
+    return f"{event.type:<12} {t.label} {t.id}{at}, score {t.score:.2f}, age {t.age_s:.1f} s, box {where}"
+
+
+def _write_stats(path: Path, health: Health) -> None:
+    try:
+        path.write_text(json.dumps(health.as_dict(), indent=1) + "\n")
+    except OSError as error:
+        raise StorageError(f"{path}: the counters cannot be written ({error.strerror}); check --stats") from None
