@@ -51,9 +51,7 @@ class TrainEntry:
 
     view: Literal["picture", "crop"] = setting("picture", "picture: whole pictures | crop: windows around objects")
     sizes_wh: tuple[tuple[int, int], ...] = setting(((320, 256),), "canvas sizes, drawn per batch", low=32)
-    epochs: int = setting(40, "passes over the data", low=1)
     batch: int = setting(32, "pictures a step", low=1)
-    rate: float = setting(0.002, "highest learning rate (AdamW, cosine after a warm-up)", low=0)
     decay: float = setting(0.0005, "weight decay", low=0)
     warmup: int = setting(300, "steps of warm-up", low=1)
     average: float = setting(0.999, "decay of the running average of weights that is kept", low=0, high=1)
@@ -62,6 +60,18 @@ class TrainEntry:
     validate_every: int = setting(4, "epochs between two validations", low=1)
     threads: int = setting(1, "CPU threads", low=1)
     workers: int = setting(1, "processes that prepare pictures", low=0)
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseEntry:
+    """A stretch of training with its own learning rate, from warm-up to the end of a cosine."""
+
+    epochs: int = setting(40, "passes over the data", low=1)
+    rate: float = setting(0.002, "highest learning rate (AdamW, cosine after a warm-up)", low=0)
+    background: float = setting(0.15, "share of crops cut around no object", low=0, high=1)
+    around_slots: bool = setting(
+        False, "parking frames: where neither a slot nor a teacher's suspicion is, there is background"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +88,7 @@ class Recipe:
     teachers: tuple[TeacherEntry, ...] = setting((), "teachers")
     net: NetEntry = field(default_factory=NetEntry)
     train: TrainEntry = field(default_factory=TrainEntry)
+    phases: tuple[PhaseEntry, ...] = (PhaseEntry(),)
     augment: Strength = field(default_factory=Strength)
 
     def members(self) -> Classes:

@@ -170,7 +170,6 @@ class Runner:
             camera=c.camera.name,
             clock=self.clock,
             live=live,
-            durable=url != "none",
         )
 
     def _page(self, open_: ExitStack) -> Viewer | None:

@@ -38,10 +38,17 @@ class TrainingPictures(Dataset[tuple[torch.Tensor, ...]]):
     """
 
     def __init__(
-        self, samples: list[Sample], classes: Classes, how: Strength, seed: int, stride: int, crops: bool
+        self,
+        samples: list[Sample],
+        classes: Classes,
+        how: Strength,
+        seed: int,
+        stride: int,
+        crops: bool,
+        background: float = 0.15,
     ) -> None:
         self.samples, self.classes, self.how, self.seed = samples, classes, how, seed
-        self.stride, self.crops = stride, crops
+        self.stride, self.crops, self.background = stride, crops, background
         self._pictures = [read_bgr(s) for s in samples]
         self._unknown = [unknown_classes(s, classes) for s in samples]
 
@@ -87,7 +94,7 @@ class TrainingPictures(Dataset[tuple[torch.Tensor, ...]]):
         """A square of `side` pixels around an object of the sample, or now and then around nothing."""
         sample = self.samples[index]
         wanted = np.flatnonzero(self.classes.number(sample.labels) >= 0)
-        if len(wanted) and rng.random() < 0.85:
+        if len(wanted) and rng.random() >= self.background:
             # Rare labels are looked at more often, or persons and faces would crowd the rest out.
             box = sample.boxes[rng.choice(wanted)]
         else:

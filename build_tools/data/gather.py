@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from build_tools.data import coco, slots, teacher
-from build_tools.data.coco import Sample
+from build_tools.data.coco import LABEL_ID, Sample
 from build_tools.errors import DataError
 from build_tools.recipe import Recipe
 
 
-def gather(recipe: Recipe, folder: Path, cache: Path) -> tuple[list[Sample], list[Sample]]:
+def gather(recipe: Recipe, folder: Path, cache: Path, around_slots: bool) -> tuple[list[Sample], list[Sample]]:
     """(train, validation) samples of the recipe in `folder`; what teachers say is kept in `cache`.
+
+    With `around_slots`, parking frames are background where neither a slot nor a teacher's suspicion is.
 
     Raises:
         DataError: a pack or picture is missing, with the path to mend.
@@ -28,6 +33,7 @@ def gather(recipe: Recipe, folder: Path, cache: Path) -> tuple[list[Sample], lis
             samples += slots.read_slots(folder / pack.labels, images, pack.slots)
         else:
             samples += coco.read_pack(folder / pack.labels, images)
+    suspicions: dict[str, list[NDArray[np.float32]]] = defaultdict(list)
     for entry in recipe.teachers:
         config = teacher.TeacherConfig(
             entry.model, entry.decoder, entry.size_wh, entry.labels, entry.accept, entry.doubt
@@ -35,8 +41,16 @@ def gather(recipe: Recipe, folder: Path, cache: Path) -> tuple[list[Sample], lis
         one = teacher.Teacher(config, folder)
         with tqdm(total=len(samples), desc=f"asking {one.path.stem}", unit="picture") as bar:
             said = teacher.ask(one, samples, cache, bar.update)
-        samples = [teacher.complete(s, said["/".join(s.path.parts[-4:])], config) for s in samples]
+        samples = [teacher.complete(s, said[teacher.key(s)], config) for s in samples]
+        for name, (boxes, _, labels) in said.items():
+            suspicions[name].append(boxes[labels != LABEL_ID["face"]])
+    # Slots' frames have no label but their slots: far cars and passing ones have none.
     overhead = {entry.slots for entry in recipe.data if entry.slots}
+    if around_slots:
+        samples = [
+            slots.clear_around(s, np.concatenate(suspicions[teacher.key(s)])) if s.source in overhead else s
+            for s in samples
+        ]
     for sample in [s for s in samples if s.source in overhead]:
         for _ in range(3):
             sample = coco.turned(sample)

@@ -7,9 +7,11 @@ are looser than a box drawn around the car.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from build_tools.data.coco import LABEL_ID, Sample
 from build_tools.errors import DataError
@@ -32,6 +34,34 @@ def read_slots(labels_json: Path, images: Path, source: str) -> list[Sample]:
         raise DataError(f"{labels_json}: cannot be read ({error.strerror}); check the recipe's path") from None
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"{labels_json}: not a file of slots: {type(error).__name__} {error}") from None
+
+
+BLOCK_PX = 16
+"""Background is told of in blocks of this side, joined along rows."""
+REACH = 0.4
+"""Cars stand higher than their slot's ground and drive beside it: this share of its sides around it stays unknown."""
+
+
+def clear_around(sample: Sample, suspicions: NDArray[np.float32]) -> Sample:
+    """The sample with everything clear that is neither near a slot nor under the slightest suspicion.
+
+    Args:
+        sample: a parking frame, not turned yet.
+        suspicions: float32 [n, 4], whatever a teacher took for a vehicle, however unsure.
+    """
+    w, h = sample.size_wh
+    slots = np.concatenate([sample.boxes, sample.clear])
+    sides = np.tile(slots[:, 2:] - slots[:, :2], 2) * REACH * np.array([-1, -1, 1, 1], np.float32)
+    doubtful = np.concatenate([slots + sides, suspicions])
+    blocks = np.zeros((-(-h // BLOCK_PX), -(-w // BLOCK_PX)), np.bool_)
+    for x1, y1, x2, y2 in np.maximum(doubtful, 0) / BLOCK_PX:
+        blocks[int(y1) : int(np.ceil(y2)), int(x1) : int(np.ceil(x2))] = True
+    clear = [sample.clear]
+    for row, doubt in enumerate(blocks):
+        edges = np.flatnonzero(np.diff(np.concatenate([[True], doubt, [True]]).astype(np.int8)))
+        for start, stop in edges.reshape(-1, 2):
+            clear.append(np.array([[start, row, stop, row + 1]], np.float32) * BLOCK_PX)
+    return replace(sample, clear=np.clip(np.concatenate(clear), 0, np.array((w, h) * 2, np.float32)))
 
 
 def _sample(frame: dict, images: Path, source: str) -> Sample:  # type: ignore[type-arg]

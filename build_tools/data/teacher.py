@@ -124,8 +124,8 @@ def ask(teacher: Teacher, samples: Iterable[Sample], cache: Path, progress: Call
     Raises:
         DataError: a picture cannot be read.
     """
-    key = hashlib.sha256(teacher.path.read_bytes() + repr(teacher.config).encode()).hexdigest()[:16]
-    file = cache / f"{teacher.path.stem}-{key}.jsonl"
+    digest = hashlib.sha256(teacher.path.read_bytes() + repr(teacher.config).encode()).hexdigest()[:16]
+    file = cache / f"{teacher.path.stem}-{digest}.jsonl"
     known: dict[str, Found] = {}
     if file.is_file():
         for line in file.read_text().splitlines():
@@ -138,7 +138,7 @@ def ask(teacher: Teacher, samples: Iterable[Sample], cache: Path, progress: Call
     cache.mkdir(parents=True, exist_ok=True)
     with file.open("a") as out:
         for sample in samples:
-            name = "/".join(sample.path.parts[-4:])
+            name = key(sample)
             if name not in known:
                 bgr = cv2.imread(str(sample.path))
                 if bgr is None:
@@ -149,6 +149,11 @@ def ask(teacher: Teacher, samples: Iterable[Sample], cache: Path, progress: Call
                 out.write(json.dumps({"path": name, "boxes": rows[0], "scores": rows[1], "labels": rows[2]}) + "\n")
             progress(1)
     return known
+
+
+def key(sample: Sample) -> str:
+    """The sample's name in what a teacher said: its path, as far as it does not depend on the machine."""
+    return "/".join(sample.path.parts[-4:])
 
 
 def complete(sample: Sample, found: Found, config: TeacherConfig) -> Sample:

@@ -9,6 +9,7 @@ import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ from build_tools.data.gather import fingerprint, gather
 from build_tools.errors import DataError
 from build_tools.evaluation.detection import Scored, figures
 from build_tools.nets.centre import STRIDE, CentreNet, NetConfig, parameter_count
+from build_tools.recipe import PhaseEntry
 from build_tools.report.plots import curves
 from build_tools.training.export import export_onnx
 from build_tools.training.losses import box_loss, heat_loss
@@ -51,6 +53,7 @@ class Trainer:
         self.history: list[dict[str, float]] = []
         self.epoch = self.step = 0
         self.seconds = 0.0
+        self._interrupted: dict[str, Any] | None = None
 
     def run(self) -> Path:
         """Train to the last epoch; the path of the exported ONNX.
@@ -58,48 +61,68 @@ class Trainer:
         Raises:
             DataError: data cannot be read.
         """
+        self._restore()
+        ends = np.cumsum([phase.epochs for phase in self.recipe.phases]).tolist()
+        counts = (0, 0)
+        for phase, end in zip(self.recipe.phases, ends, strict=True):
+            if self.epoch < end or end == ends[-1]:
+                counts = self._phase(phase, end)
+        return self._export(*counts)
+
+    def _phase(self, phase: PhaseEntry, end: int) -> tuple[int, int]:
+        """Train until epoch `end`; how many pictures were trained on and held out."""
         t = self.recipe.train
-        train, held = gather(self.recipe, self.folder, self.out.parent / "teachers")
+        train, held = gather(self.recipe, self.folder, self.out.parent / "teachers", phase.around_slots)
         crops = t.view == "crop"
-        pictures = TrainingPictures(train, self.classes, self.recipe.augment, self.recipe.seed, STRIDE, crops)
+        seed, how = self.recipe.seed, self.recipe.augment
+        pictures = TrainingPictures(train, self.classes, how, seed, STRIDE, crops, phase.background)
         weights = balance(train, self.classes) if crops else None
-        tickets = Tickets(len(train), t.batch, t.sizes_wh, self.recipe.seed, weights)
+        tickets = Tickets(len(train), t.batch, t.sizes_wh, seed, weights)
         validation = self._validation(held, crops)
-        decay, plain = _parameter_groups(self.net)
-        optimiser = torch.optim.AdamW(
-            [{"params": decay, "weight_decay": t.decay}, {"params": plain, "weight_decay": 0.0}], lr=t.rate
-        )
-        self._restore(optimiser)
-        total = t.epochs * len(tickets)
+        optimiser = self._optimiser(phase)
+        total, first = phase.epochs * len(tickets), (end - phase.epochs) * len(tickets)
         print(f"{self.recipe.name}: {parameter_count(self.net):,} parameters, {len(train):,} pictures to train on, "
               f"{len(held)} held out, {total:,} steps", flush=True)  # fmt: skip
-        while self.epoch < t.epochs:
+        while self.epoch < end:
             started = time.monotonic()
             tickets.epoch = self.epoch
             loader: DataLoader[tuple[torch.Tensor, ...]] = DataLoader(
-                pictures, batch_sampler=tickets, num_workers=t.workers  # type: ignore[arg-type]
-            )  # fmt: skip
+                pictures, batch_sampler=tickets, num_workers=t.workers
+            )
             losses = np.zeros(2)
-            for batch in tqdm(loader, desc=f"epoch {self.epoch + 1}/{t.epochs}", disable=not sys.stderr.isatty()):
+            for batch in tqdm(loader, desc=f"epoch {self.epoch + 1}/{end}", disable=not sys.stderr.isatty()):
                 for group in optimiser.param_groups:
-                    group["lr"] = self._rate(total)
+                    group["lr"] = phase.rate * self._warm_cosine(self.step - first, total)
                 losses += self._learn(optimiser, batch)
             self.epoch += 1
             self.seconds += time.monotonic() - started
             row = {"epoch": self.epoch, "heat": float(losses[0]) / len(tickets), "box": float(losses[1]) / len(tickets)}
-            if self.epoch % t.validate_every == 0 or self.epoch == t.epochs:
+            if self.epoch % t.validate_every == 0 or self.epoch == end:
                 row |= self._validate(validation)
             self.history.append(row)
-            self._save(optimiser)
+            self._save(optimiser, ended=self.epoch == end)
             print(" ".join(f"{k} {v:.3f}" for k, v in row.items()), f"seconds {self.seconds:.0f}", flush=True)
-        return self._export(train, held)
+        return len(train), len(held)
 
-    def _rate(self, total: int) -> float:
-        t = self.recipe.train
-        if self.step < t.warmup:
-            return t.rate * (self.step + 1) / t.warmup
-        progress = (self.step - t.warmup) / max(total - t.warmup, 1)
-        return t.rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
+    def _warm_cosine(self, step: int, total: int) -> float:
+        """Share of the highest rate at a phase's step: up in a line, down in a cosine to a hundredth."""
+        warmup = self.recipe.train.warmup
+        if step < warmup:
+            return (step + 1) / warmup
+        return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(total - warmup, 1)))
+
+    def _optimiser(self, phase: PhaseEntry) -> torch.optim.Optimizer:
+        """Fresh for a phase, or as it was when a phase was interrupted."""
+        decay, plain = _parameter_groups(self.net)
+        groups = [
+            {"params": decay, "weight_decay": self.recipe.train.decay},
+            {"params": plain, "weight_decay": 0.0},
+        ]
+        optimiser = torch.optim.AdamW(groups, lr=phase.rate)
+        if self._interrupted is not None:
+            optimiser.load_state_dict(self._interrupted)
+            self._interrupted = None
+        return optimiser
 
     def _learn(self, optimiser: torch.optim.Optimizer, batch: list[torch.Tensor]) -> NDArray[np.float64]:
         """One step; the two losses."""
@@ -159,12 +182,12 @@ class Trainer:
                 items[k].append(Scored(boxes[mine], scores[mine], truth, is_crowd, side, "held out"))
         return {f"ap50_{n}": figures(i).get("ap50", 0.0) for n, i in zip(self.classes.names, items, strict=True)}
 
-    def _save(self, optimiser: torch.optim.Optimizer) -> None:
+    def _save(self, optimiser: torch.optim.Optimizer, *, ended: bool) -> None:
         """Checkpoint, history and curves; the checkpoint is whole or absent."""
         partial = self.checkpoint.with_suffix(".partial")
         torch.save(
             {
-                "net": self.net.state_dict(), "average": self.average.state_dict(), "optimiser": optimiser.state_dict(),
+                "net": self.net.state_dict(), "average": self.average.state_dict(), "optimiser": None if ended else optimiser.state_dict(),
                 "epoch": self.epoch, "step": self.step, "seconds": self.seconds, "history": self.history,
                 "recipe": recipes.digest(self.recipe_path),
             },
@@ -174,7 +197,8 @@ class Trainer:
         (self.out / "history.json").write_text(json.dumps(self.history, indent=1))
         curves(self.history, self.out / "curves.png", self.recipe.name)
 
-    def _restore(self, optimiser: torch.optim.Optimizer) -> None:
+    def _restore(self) -> None:
+        """Go on where the last finished epoch ended, if there was one."""
         if not self.checkpoint.is_file():
             return
         state = torch.load(self.checkpoint, weights_only=True)
@@ -182,12 +206,13 @@ class Trainer:
             raise DataError(f"{self.checkpoint}: made by another version of the recipe; give another --out")
         self.net.load_state_dict(state["net"])
         self.average.load_state_dict(state["average"])
-        optimiser.load_state_dict(state["optimiser"])
+        self._interrupted = state["optimiser"]
         self.epoch, self.step, self.seconds = state["epoch"], state["step"], state["seconds"]
         self.history = state["history"]
         print(f"resumed after epoch {self.epoch}", flush=True)
 
-    def _export(self, train: list[Sample], held: list[Sample]) -> Path:
+    def _export(self, pictures: int, held_out: int) -> Path:
+        """Write the averaged network with all that is known of where it came from."""
         facts = {
             "format": 1,
             "name": self.recipe.name,
@@ -205,8 +230,8 @@ class Trainer:
                 "epochs": self.epoch,
                 "hours": round(self.seconds / 3600, 2),
                 "parameters": parameter_count(self.net),
-                "pictures": len(train),
-                "held_out": len(held),
+                "pictures": pictures,
+                "held_out": held_out,
                 "net": asdict(self.recipe.net),
             },
         }

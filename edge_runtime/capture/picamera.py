@@ -16,8 +16,8 @@ from edge_runtime.clock import Clock
 from edge_runtime.config import CameraConfig
 from edge_runtime.datatypes import BgrImage, Frame, Picture, Yuv420
 from edge_runtime.errors import CaptureError
+from edge_runtime.imaging.colour import bgr_from_yuv
 from edge_runtime.imaging.lores import lores_size
-from edge_runtime.imaging.yuv import bgr_from_yuv
 
 BUFFERS = 6
 """One being read, one in the mailbox, one in use, one kept by picamera2, two for the camera."""

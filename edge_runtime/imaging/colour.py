@@ -1,11 +1,16 @@
-"""YUV 4:2:0 planes as a BGR picture."""
+"""Any picture as BGR."""
 
 from __future__ import annotations
 
 import cv2
 import numpy as np
 
-from edge_runtime.datatypes import BgrImage, Yuv420
+from edge_runtime.datatypes import BgrImage, Picture, Yuv420
+
+
+def to_bgr(picture: Picture) -> BgrImage:
+    """The picture as uint8 [h, w, 3]: itself where it is BGR already, else converted."""
+    return bgr_from_yuv(picture) if isinstance(picture, Yuv420) else picture
 
 
 def bgr_from_yuv(yuv: Yuv420) -> BgrImage:
