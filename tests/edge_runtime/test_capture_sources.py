@@ -30,8 +30,8 @@ from edge_runtime.clock import SystemClock
 from edge_runtime.config import CameraConfig
 from edge_runtime.datatypes import Yuv420
 from edge_runtime.errors import CaptureError, ConfigError
-from edge_runtime.imaging.lores import lores_size, make_lores
 from edge_runtime.imaging.colour import bgr_from_yuv
+from edge_runtime.imaging.lores import lores_size, make_lores
 from edge_runtime.shipped import shipped
 from tests.builders import FakeClock
 
