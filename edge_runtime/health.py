@@ -121,8 +121,9 @@ class Health:
             for name, s in d["stages"].items()
         ]
         lines.append(
-            f"frames {d['frames_processed']} processed, {d['frames_dropped']} dropped, {d['frames_gated']} gated; "
-            f"{d['fps']} fps ({d['fps_possible']} possible); {d['regions_per_frame']:.2f} regions and "
+            f"frames {d['frames_processed']} processed, {d['frames_dropped']} dropped, "
+            f"{d['frames_gated']} gated; {d['fps']} fps ({d['fps_possible']} possible); "
+            f"{d['regions_per_frame']:.2f} regions and "
             f"{d['crops_per_frame']:.2f} crops a frame, {d['crops_carried']} carried, {d['budget_overflow']} over budget"
         )
         lines.append(f"tracks {d['tracks_started']}, events {d['events']}")

@@ -147,7 +147,8 @@ class Runner:
 
             publishers.append(open_.enter_context(JsonLines(self.asked.events)))
         url = c.mqtt.broker
-        if url == "embedded":
+        embedded = url == "embedded"
+        if embedded:
             from edge_runtime.publishing.broker import EmbeddedBroker
 
             broker = open_.enter_context(EmbeddedBroker(c.mqtt.port))
@@ -157,7 +158,13 @@ class Runner:
             from edge_runtime.publishing.mqtt import MqttPublisher
 
             self._mqtt = MqttPublisher(
-                url, outbox, root=c.mqtt.root, node=c.node.name, keepalive_s=c.mqtt.keepalive_s, on_problem=self.say
+                url,
+                outbox,
+                root=c.mqtt.root,
+                node=c.node.name,
+                keepalive_s=c.mqtt.keepalive_s,
+                on_problem=self.say,
+                newest=not embedded,
             )
             open_.callback(self._mqtt.close, DRAIN_S)
             publishers.append(self._mqtt)

@@ -65,8 +65,8 @@ class EmbeddedBroker:
                 probe.bind((self._host, self.port))
             except OSError as error:
                 raise ConfigError(
-                    f"embedded broker: port {self.port} cannot be used ({error.strerror}); is a broker running already? "
-                    f"Then use --broker mqtt://localhost:{self.port}, or choose a port with --set mqtt.port=0"
+                    f"embedded broker: port {self.port} cannot be used ({error.strerror}); is a broker running "
+                    f"already? Then use --broker mqtt://localhost:{self.port}, or choose a port with --set mqtt.port=0"
                 ) from None
             return int(probe.getsockname()[1])
 

@@ -76,6 +76,7 @@ class MqttPublisher:
         node: name of the node, second level of its topics.
         keepalive_s: silence after which the broker declares the node dead and publishes its last will.
         on_problem: told of each outage once, and of its end; from paho's thread.
+        newest: begin with MQTT 5; false where the broker is known to speak 3.1.1 only.
 
     Raises:
         ConfigError: the URL is not a broker's.
@@ -84,19 +85,30 @@ class MqttPublisher:
     durable = True
 
     def __init__(
-        self, url: str, outbox: Outbox, *, root: str, node: str, keepalive_s: int, on_problem: Callable[[str], None]
+        self,
+        url: str,
+        outbox: Outbox,
+        *,
+        root: str,
+        node: str,
+        keepalive_s: int,
+        on_problem: Callable[[str], None],
+        newest: bool = True,
     ) -> None:
         self._address = parse_broker(url)
         self.name = self._address.name
         self._outbox, self._on_problem, self._keepalive_s = outbox, on_problem, keepalive_s
         self._node, self._topic = node, f"{root}/{node}"
         # paho calls back from its own thread, while rows are announced from the pipeline's.
-        self._lock = threading.RLock()
+        self._lock, self._sending, self._again = threading.Lock(), threading.Lock(), False
         self._under_way: dict[int, int] = {}
+        self._early: dict[int, bool] = {}
         self._sent_seq = 0
         self._connected = threading.Event()
         self._down = self._closing = False
-        self._client = self._started(newest=True)
+        self._newest = newest
+        self._client = self._made()
+        self._start()
 
     def announce(self, row: Row) -> None:
         """Send what the window allows; the row itself is on disk and goes when its turn comes."""
@@ -126,13 +138,25 @@ class MqttPublisher:
         self._client.disconnect()
         self._client.loop_stop()
 
-    def _started(self, *, newest: bool) -> Client:
-        """A client that connects in the background, speaking MQTT 5, or 3.1.1 where the broker knows no better."""
+    def _start(self) -> None:
+        """Connect in the background; paho's thread calls back from here on."""
+        self._client.connect_async(self._address.host, self._address.port, self._keepalive_s)
+        self._client.loop_start()
+
+    def _fall_back(self) -> None:
+        """From MQTT 5 to 3.1.1, for good: a client's protocol is fixed."""
+        old, self._newest = self._client, False
+        self._client = self._made()
+        self._start()
+        old.disconnect()  # ends its thread, in which this runs
+
+    def _made(self) -> Client:
+        """A client speaking MQTT 5, or 3.1.1 where the broker knows no better."""
         from paho.mqtt.client import Client, MQTTv5, MQTTv311
         from paho.mqtt.enums import CallbackAPIVersion
 
         client = Client(
-            CallbackAPIVersion.VERSION2, client_id=f"edge-{self._node}", protocol=MQTTv5 if newest else MQTTv311
+            CallbackAPIVersion.VERSION2, client_id=f"edge-{self._node}", protocol=MQTTv5 if self._newest else MQTTv311
         )
         client.max_inflight_messages_set(WINDOW)
         client.reconnect_delay_set(RETRY_S, RETRY_MAX_S)
@@ -146,8 +170,6 @@ class MqttPublisher:
         client.on_connect_fail = lambda *_: self._lost("no connection")
         client.on_disconnect = self._on_disconnect
         client.on_publish = self._on_publish
-        client.connect_async(self._address.host, self._address.port, self._keepalive_s)
-        client.loop_start()
         return client
 
     def _on_connect(
@@ -155,8 +177,7 @@ class MqttPublisher:
     ) -> None:
         if reason.is_failure:
             if reason.getName() == "Unsupported protocol version" and client is self._client:
-                client.disconnect()  # ends its thread, in which this runs
-                self._client = self._started(newest=False)
+                self._fall_back()
             else:
                 self._lost(f"refused: {reason.getName()}")
             return
@@ -173,6 +194,10 @@ class MqttPublisher:
         if client is not self._client:
             return
         was_up = self._connected.is_set()
+        if not was_up and self._newest and not self._closing:
+            # Connected and thrown out before a word was said: so do brokers that cannot read MQTT 5 at all.
+            self._fall_back()
+            return
         self._connected.clear()
         if was_up and not self._closing:
             self._lost(f"connection lost ({reason.getName()})")
@@ -187,28 +212,54 @@ class MqttPublisher:
     ) -> None:
         with self._lock:
             seq = self._under_way.pop(mid, None)
-            if seq is None:
+            if seq is None:  # acknowledged before `publish` returned its number, or not an event
+                self._early[mid] = reason.is_failure
                 return
-            if reason.is_failure:
-                # Stays on disk; sent again from here when something else is, not at once: it would be refused again.
-                self._sent_seq = min(self._sent_seq, seq - 1)
-                self._on_problem(f"broker {self.name}: refused event {seq} ({reason.getName()})")
-                return
-        self._mapped(lambda: self._outbox.acknowledge(seq))
+        self._answered(seq, refused=reason.is_failure)
         self._send()
 
+    def _answered(self, seq: int, *, refused: bool) -> None:
+        """The broker has row `seq`, or does not want it."""
+        if not refused:
+            self._mapped(lambda: self._outbox.acknowledge(seq))
+            return
+        # Stays on disk; sent again when something else is, not at once: it would be refused again.
+        self._sent_seq = min(self._sent_seq, seq - 1)
+        self._on_problem(f"broker {self.name}: refused event {seq}; it is kept")
+
     def _send(self) -> None:
-        """Hand paho the oldest rows not under way, up to the window."""
-        with self._lock:
-            room = WINDOW - len(self._under_way)
-            if not self._connected.is_set() or room <= 0:
-                return
-            rows: list[Row] = []
+        """Hand paho the oldest rows not under way, up to the window, from one thread at a time.
+
+        paho calls back while it holds a lock that `publish` takes too. So no lock of ours is held across `publish`,
+        and who finds another thread sending leaves it a note instead of waiting.
+        """
+        self._again = True
+        while self._again and self._sending.acquire(blocking=False):
+            try:
+                self._again = False
+                self._send_window()
+            finally:
+                self._sending.release()
+
+    def _send_window(self) -> None:
+        if not self._connected.is_set():
+            return
+        room = WINDOW - len(self._under_way)
+        rows: list[Row] = []
+        if room > 0:
             self._mapped(lambda: rows.extend(self._outbox.pending(room, after=self._sent_seq)))
-            for row in rows:
-                sent = self._client.publish(f"{self._topic}/events", row.payload, qos=1)
-                self._under_way[sent.mid] = row.seq
-                self._sent_seq = row.seq
+        for row in rows:
+            self._sent_seq = row.seq
+            with self._lock:
+                self._early.clear()
+            sent = self._client.publish(f"{self._topic}/events", row.payload, qos=1)
+            with self._lock:
+                refused = self._early.pop(sent.mid, None)
+                if refused is None:
+                    self._under_way[sent.mid] = row.seq
+            if refused is not None:
+                self._answered(row.seq, refused=refused)
+                self._again = True
 
     def _mapped(self, work: Callable[[], None]) -> None:
         """Do the work on the outbox; a failing disk is told of and must not end paho's thread."""
