@@ -1,0 +1,138 @@
+"""The live page in a real browser."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from edge_runtime.errors import ConfigError
+from edge_runtime.web.server import WebPage
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+EVENT = {
+    "schema": 1, "seq": 1, "type": "track_start", "time": "2026-11-24T03:30:32.123Z", "media_s": 4.4,
+    "track": {"id": 17, "label": "person", "score": 0.91, "box": [1, 2, 3, 4], "age_s": 0.3},
+}  # fmt: skip
+STATS = {
+    "fps": 12.5, "frames_processed": 1234, "frames_dropped": 3, "regions_per_frame": 1.5, "crops_per_frame": 1.25,
+    "budget_overflow": 0, "tracks_started": 2, "events": 9, "stages": {"attention": {"p50_ms": 1.9, "p95_ms": 2.5}},
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    if CHROMIUM is None:
+        pytest.skip("no chromium on this machine (./test installs it)")
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield opened
+        opened.close()
+
+
+class Shower:
+    """Shows a picture that gets brighter, for as long as it is entered, as the pipeline's thread would."""
+
+    def __init__(self, page: WebPage) -> None:
+        self._page, self._stop = page, threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join(5)
+
+    def _run(self) -> None:
+        shade = 0
+        while not self._stop.wait(0.02):
+            if self._page.wants_picture():
+                shade = (shade + 7) % 256
+                self._page.show(np.full((180, 320, 3), shade, np.uint8))
+
+
+def pixel(page: Page) -> int:
+    """The red of the picture's middle."""
+    return int(
+        page.evaluate(
+            """() => { const image = document.getElementById('picture'), canvas = document.createElement('canvas');
+            canvas.width = canvas.height = 1;
+            const context = canvas.getContext('2d');
+            context.drawImage(image, 100, 100, 1, 1, 0, 0, 1, 1);
+            return context.getImageData(0, 0, 1, 1).data[0]; }"""
+        )
+    )
+
+
+def test_it_shows_the_picture_the_events_and_the_counters(browser: Browser) -> None:
+    page = browser.new_page(viewport={"width": 390, "height": 800})
+    requested: list[str] = []
+    complaints: list[str] = []
+    page.on("request", lambda request: requested.append(request.url))
+    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    with WebPage("0", 20) as server, Shower(server):
+        server.tell([json.dumps(EVENT).encode()])
+        server.count(STATS)
+        page.goto(server.url)
+        page.wait_for_selector("#state[data-state=live]")
+        page.wait_for_function("document.getElementById('picture').naturalWidth === 320")
+        first = pixel(page)
+        deadline = time.monotonic() + 10
+        while pixel(page) == first and time.monotonic() < deadline:
+            page.wait_for_timeout(50)
+        assert pixel(page) != first, "the picture moves"
+        assert page.inner_text("#events tbody tr td:nth-child(3)") == "person 17"
+        server.tell([json.dumps(EVENT | {"seq": 2, "type": "track_end"}).encode()])
+        page.wait_for_selector("#events tbody tr td.track_end")
+        page.wait_for_function("document.getElementById('counters').innerText.includes('1,234')")
+        assert "attention" in page.inner_text("#stages")
+        wide = page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
+        assert wide[0] <= wide[1], "nothing overflows on a phone"
+        assert all(url.startswith(server.url) for url in requested), "no request leaves the node"
+        assert complaints == []
+    page.wait_for_selector("#state[data-state=gone]", timeout=15_000)
+    assert "gone" in page.inner_text("#state")
+    page.close()
+
+
+def test_without_a_viewer_no_picture_is_wanted() -> None:
+    with WebPage("0", 10) as server:
+        assert not server.wants_picture()
+
+
+def test_only_loopback_names_and_only_get_are_served() -> None:
+    with WebPage("0", 10) as server:
+        with urllib.request.urlopen(server.url) as answer:
+            assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+        for request in (
+            urllib.request.Request(server.url, headers={"Host": "evil.example"}),
+            urllib.request.Request(server.url, data=b"x", method="POST"),
+        ):
+            with pytest.raises(urllib.error.HTTPError) as refused:
+                urllib.request.urlopen(request)
+            assert refused.value.code in (403, 405)
+
+
+def test_a_taken_port_and_a_nonsense_address_are_refused() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(ConfigError, match="cannot be used"):
+            WebPage(str(taken.getsockname()[1]), 10).__enter__()
+    for listen in ("http", "1.2.3.4", "99999", "host:"):
+        with pytest.raises(ConfigError, match=r"web\.listen"):
+            WebPage(listen, 10)
