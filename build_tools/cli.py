@@ -49,16 +49,18 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--images", type=Path, required=True, help="folder its file names are relative to")
     evaluate.add_argument("--size", type=_size, default=(320, 240), metavar="WxH", help="input size (320x240)")
     evaluate.add_argument("--group", action="append", default=[], metavar="NAME=A,B", help="count labels together")
-    evaluate.add_argument("--budget", type=int, default=8, help="crops a picture at the most (8)")
+    evaluate.add_argument("--budget", type=_positive, default=8, help="crops a picture at the most (8)")
     evaluate.add_argument("--region-score", type=float, help="regions scored below this are not cropped")
     evaluate.add_argument("--json", action="store_true", help="all figures, for machines")
     evaluate.set_defaults(run=_evaluate)
 
     bench = commands.add_parser("bench", help="time networks against the first one, interleaved")
-    bench.add_argument("models", type=Path, nargs="+", help="ONNX files; append @WxH for an input size of its own")
+    bench.add_argument(
+        "models", type=_sized_model, nargs="+", help="ONNX files; append @WxH for an input size of its own"
+    )
     bench.add_argument("--size", type=_size, default=(320, 240), metavar="WxH", help="input size (320x240)")
-    bench.add_argument("--rounds", type=int, default=60, help="timed rounds (60)")
-    bench.add_argument("--threads", type=int, default=1, help="threads a session (1)")
+    bench.add_argument("--rounds", type=_positive, default=60, help="timed rounds (60)")
+    bench.add_argument("--threads", type=_positive, default=1, help="threads a session (1)")
     bench.add_argument("--json", action="store_true", help="for machines")
     bench.set_defaults(run=_bench)
     return parser
@@ -69,6 +71,21 @@ def _size(text: str) -> tuple[int, int]:
     if not (x and w.isdecimal() and h.isdecimal() and int(w) >= 16 and int(h) >= 16):
         raise argparse.ArgumentTypeError(f"{text}: must look like 320x240")
     return int(w), int(h)
+
+
+def _positive(text: str) -> int:
+    if not (text.isdecimal() and int(text) >= 1):
+        raise argparse.ArgumentTypeError(f"{text}: must be a whole number of at least 1")
+    return int(text)
+
+
+def _sized_model(text: str) -> tuple[Path, tuple[int, int] | None]:
+    """A path and the size after its last @; a folder's name may hold an @ too."""
+    name, _, size = text.rpartition("@")
+    try:
+        return (Path(name), _size(size)) if name else (Path(text), None)
+    except argparse.ArgumentTypeError:
+        return Path(text), None
 
 
 def _train(args: argparse.Namespace) -> int:
@@ -135,11 +152,8 @@ def _bench(args: argparse.Namespace) -> int:
 
     from build_tools.evaluation.latency import WARM_UP_ROUNDS, bench
 
-    models, sizes = [], []
-    for text in map(str, args.models):
-        name, at, size = text.rpartition("@")
-        models.append(Path(name if at else text))
-        sizes.append(_size(size) if at else args.size)
+    models = [path for path, _ in args.models]
+    sizes = [size or args.size for _, size in args.models]
     with tqdm(total=args.rounds + WARM_UP_ROUNDS, desc="timing", disable=not sys.stderr.isatty()) as bar:
         timings = bench(models, sizes, args.rounds, args.threads, bar.update)
     if args.json:

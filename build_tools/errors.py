@@ -30,6 +30,8 @@ class DataError(BuildToolsError):
 class ModelError(BuildToolsError):
     """A model file cannot be read, or its inputs and outputs do not fit its task."""
 
+    exit_code = 4
+
 
 class PassError(BuildToolsError):
     """A compression pass could not do its work."""

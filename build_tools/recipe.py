@@ -111,11 +111,17 @@ def load(path: Path) -> Recipe:
     """The recipe at `path`.
 
     Raises:
-        RecipeError: unreadable file, unknown key, wrong type or value, or no data and classes.
+        RecipeError: unreadable file, unknown key, wrong type or value, no data, classes or phases, or canvas sizes
+            that the network cannot take.
     """
     recipe = settings.build(Recipe, settings.read_toml(path, RecipeError), str(path), RecipeError)
     if not recipe.name or not recipe.classes or not recipe.data:
         raise RecipeError(f"{path}: name, classes and at least one [[data]] entry are needed")
+    if not recipe.phases or not recipe.train.sizes_wh:
+        raise RecipeError(f"{path}: phases and train.sizes_wh must not be empty; leave them out for the defaults")
+    for w, h in recipe.train.sizes_wh:
+        if w % 32 or h % 32 or (recipe.train.view == "crop" and w != h):
+            raise RecipeError(f"{path}: train.sizes_wh has {w}x{h}: must be multiples of 32, and square for crops")
     recipe.members()
     return recipe
 

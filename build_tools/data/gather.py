@@ -33,6 +33,7 @@ def gather(recipe: Recipe, folder: Path, cache: Path, around_slots: bool) -> tup
             samples += slots.read_slots(folder / pack.labels, images, pack.slots)
         else:
             samples += coco.read_pack(folder / pack.labels, images)
+    nothing = np.zeros((0, 4), np.float32)
     suspicions: dict[str, list[NDArray[np.float32]]] = defaultdict(list)
     for entry in recipe.teachers:
         config = teacher.TeacherConfig(
@@ -48,7 +49,7 @@ def gather(recipe: Recipe, folder: Path, cache: Path, around_slots: bool) -> tup
     overhead = {entry.slots for entry in recipe.data if entry.slots}
     if around_slots:
         samples = [
-            slots.clear_around(s, np.concatenate(suspicions[teacher.key(s)])) if s.source in overhead else s
+            slots.clear_around(s, np.concatenate([nothing, *suspicions[teacher.key(s)]])) if s.source in overhead else s
             for s in samples
         ]
     for sample in [s for s in samples if s.source in overhead]:

@@ -50,7 +50,9 @@ def clear_around(sample: Sample, suspicions: NDArray[np.float32]) -> Sample:
         suspicions: float32 [n, 4], whatever a teacher took for a vehicle, however unsure.
     """
     w, h = sample.size_wh
-    slots = np.concatenate([sample.boxes, sample.clear])
+    # Free and far slots stand among the places to ignore, beside the whole frame.
+    parts = sample.ignore[(sample.ignore != np.array([0, 0, w, h], np.float32)).any(1)]
+    slots = np.concatenate([sample.boxes, parts])
     sides = np.tile(slots[:, 2:] - slots[:, :2], 2) * REACH * np.array([-1, -1, 1, 1], np.float32)
     doubtful = np.concatenate([slots + sides, suspicions])
     blocks = np.zeros((-(-h // BLOCK_PX), -(-w // BLOCK_PX)), np.bool_)
@@ -69,7 +71,7 @@ def _sample(frame: dict, images: Path, source: str) -> Sample:  # type: ignore[t
     boxes = np.array([[*p.min(0), *p.max(0)] for p in corners], np.float32).reshape(-1, 4)
     occupied = np.array([s["occupied"] for s in frame["slots"]], np.bool_)
     near = (boxes[:, 2:] - boxes[:, :2]).min(1, initial=np.inf) >= MIN_SLOT_PX
-    cars, free = boxes[occupied & near], boxes[~occupied & near]
+    cars, free, rest = boxes[occupied & near], boxes[~occupied & near], boxes[~(occupied & near)]
     centre, quarter = (free[:, :2] + free[:, 2:]) / 2, (free[:, 2:] - free[:, :2]) / 4
     size_wh = (frame["width"], frame["height"])
     return Sample(
@@ -78,8 +80,8 @@ def _sample(frame: dict, images: Path, source: str) -> Sample:  # type: ignore[t
         source=source,
         boxes=cars,
         labels=np.full(len(cars), LABEL_ID["car"], np.int32),
-        ignore=np.array([[0, 0, *size_wh]], np.float32).repeat(len(VEHICLES), 0),
-        ignore_labels=np.array([LABEL_ID[name] for name in VEHICLES], np.int32),
+        ignore=np.concatenate([np.array([[0, 0, *size_wh]], np.float32).repeat(len(VEHICLES), 0), rest]),
+        ignore_labels=np.array([LABEL_ID[n] for n in VEHICLES] + [LABEL_ID["car"]] * len(rest), np.int32),
         unknown=frozenset({"person", "license_plate"}),  # a face in such a frame is a few pixels at most
         # Neighbours' boxes reach into a free slot's corners: only its heart is surely empty.
         clear=np.concatenate([centre - quarter, centre + quarter], 1),

@@ -128,7 +128,11 @@ def ask(teacher: Teacher, samples: Iterable[Sample], cache: Path, progress: Call
     file = cache / f"{teacher.path.stem}-{digest}.jsonl"
     known: dict[str, Found] = {}
     if file.is_file():
-        for line in file.read_text().splitlines():
+        text = file.read_text()
+        whole = text[: text.rfind("\n") + 1]
+        if whole != text:  # a killed run tore the last line; what is added must not stick to it
+            file.write_text(whole)
+        for line in whole.splitlines():
             row = json.loads(line)
             known[row["path"]] = (
                 np.array(row["boxes"], np.float32).reshape(-1, 4),
@@ -143,9 +147,10 @@ def ask(teacher: Teacher, samples: Iterable[Sample], cache: Path, progress: Call
                 bgr = cv2.imread(str(sample.path))
                 if bgr is None:
                     raise DataError(f"{sample.path}: cannot be read as a picture")
-                found = teacher(np.asarray(bgr, np.uint8))
-                known[name] = found
-                rows = [a.round(3).tolist() if a.dtype == np.float32 else a.tolist() for a in found]
+                boxes, scores, labels = teacher(np.asarray(bgr, np.uint8))
+                # Rounded here as in the file, or a resumed training would see other boxes than the first run.
+                known[name] = boxes.round(3), scores.round(3), labels
+                rows = [a.tolist() for a in known[name]]
                 out.write(json.dumps({"path": name, "boxes": rows[0], "scores": rows[1], "labels": rows[2]}) + "\n")
             progress(1)
     return known

@@ -47,7 +47,8 @@ def match(item: Scored, ignore: NDArray[np.bool_], iou_min: float) -> NDArray[np
     if not len(item.found) or not len(item.truth):
         return outcome
     overlap, inside = iou(item.found, item.truth), share_inside(item.found, item.truth)
-    left_out = np.concatenate([overlap[:, ignore] >= 0.5, inside[:, item.crowd] >= 0.5], 1).any(1)
+    near_ignored = np.concatenate([overlap[:, ignore] >= 0.5, inside[:, item.crowd] >= 0.5], 1)
+    left_out: NDArray[np.bool_] = np.asarray(near_ignored.any(1))
     free = ~ignore
     for i in range(len(item.found)):
         candidates = np.where(free, overlap[i], 0.0)

@@ -102,7 +102,7 @@ def parse_group(text: str) -> tuple[str, tuple[str, ...]]:
     name, equals, members = text.partition("=")
     labels = tuple(m.strip() for m in members.split(",") if m.strip())
     unknown = [m for m in labels if m not in LABELS]
-    if not equals or not labels or unknown:
+    if not equals or not name.strip() or not labels or unknown:
         raise RecipeError(f"--group {text}: must look like vehicle=car,truck with labels of {', '.join(LABELS)}")
     return name.strip(), labels
 

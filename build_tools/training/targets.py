@@ -50,7 +50,7 @@ def make_targets(
     box = np.zeros((4, h, w), np.float32)
     box_weight = np.zeros((h, w), np.float32)
     for (x1, y1, x2, y2), k in zip(ignore / stride, ignore_labels, strict=True):
-        if k >= 0:
+        if k >= 0 and x2 > x1 and y2 > y1:  # a mosaic leaves empty ones where it cuts
             weight[k, max(int(y1), 0) : int(np.ceil(y2)), max(int(x1), 0) : int(np.ceil(x2))] = 0
     for x1, y1, x2, y2 in clear / stride:  # only cells wholly inside
         weight[:, max(int(np.ceil(y1)), 0) : int(y2), max(int(np.ceil(x1)), 0) : int(x2)] = 1

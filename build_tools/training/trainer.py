@@ -74,6 +74,11 @@ class Trainer:
         t = self.recipe.train
         train, held = gather(self.recipe, self.folder, self.out.parent / "teachers", phase.around_slots)
         crops = t.view == "crop"
+        if len(train) < t.batch:
+            raise DataError(
+                f"{self.recipe_path}: {len(train)} pictures to train on are fewer than train.batch = {t.batch}; "
+                "lower train.batch or add data"
+            )
         seed, how = self.recipe.seed, self.recipe.augment
         pictures = TrainingPictures(train, self.classes, how, seed, STRIDE, crops, phase.background)
         weights = balance(train, self.classes) if crops else None
@@ -187,7 +192,8 @@ class Trainer:
         partial = self.checkpoint.with_suffix(".partial")
         torch.save(
             {
-                "net": self.net.state_dict(), "average": self.average.state_dict(), "optimiser": None if ended else optimiser.state_dict(),
+                "net": self.net.state_dict(), "average": self.average.state_dict(),
+                "optimiser": None if ended else optimiser.state_dict(),
                 "epoch": self.epoch, "step": self.step, "seconds": self.seconds, "history": self.history,
                 "recipe": recipes.digest(self.recipe_path),
             },

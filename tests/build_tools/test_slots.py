@@ -67,7 +67,7 @@ def test_slots_too_far_away_are_neither_cars_nor_clear(tmp_path: Path) -> None:
 
 def test_what_no_slot_and_no_suspicion_is_near_becomes_clear(tmp_path: Path) -> None:
     there = clear_map(clear_around(read(tmp_path, slot(OCCUPIED, True)), boxes_of([])))
-    assert there[120:, :].all()
+    assert there[128:, :].all()
     assert there[:, 96:].all()
 
 
@@ -82,7 +82,7 @@ def test_the_surroundings_of_slots_stay_unknown(tmp_path: Path) -> None:
 def test_a_far_slot_with_a_car_in_it_never_becomes_background(tmp_path: Path) -> None:
     there = clear_map(clear_around(read(tmp_path, slot(FAR, True)), boxes_of([])))
     assert not there[157:171, 237:251].any()
-    assert there[:150].all()
+    assert there[:144].all()
 
 
 def test_suspicions_stay_unknown(tmp_path: Path) -> None:
