@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import shutil
 import socket
 import subprocess
@@ -30,10 +31,9 @@ class Mosquitto:
         self._config = folder / "mosquitto.conf"
         self._config.write_text(
             f"listener {self.port} 127.0.0.1\nallow_anonymous true\npersistence true\n"
-            f"persistence_location {folder}/\nautosave_interval 1\n"
+            # Started by root, it would become another user, who could not keep sessions in this folder.
+            f"persistence_location {folder}/\nautosave_interval 1\nuser {getpass.getuser()}\n"
         )
-        # Started by root, Mosquitto becomes another user, who must be able to write there.
-        folder.chmod(0o777)
         self._process: subprocess.Popen[bytes] | None = None
 
     @property

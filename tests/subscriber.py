@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+import uuid
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
@@ -19,7 +20,10 @@ class Subscriber:
     def __init__(self, port: int, topic: str = "edge/#") -> None:
         self.heard: list[tuple[str, bytes, bool]] = []
         self._ready = threading.Event()
-        self._client = Client(CallbackAPIVersion.VERSION2, protocol=MQTTv311)
+        # A session that outlives its connection: what comes while it is away waits at the broker.
+        self._client = Client(
+            CallbackAPIVersion.VERSION2, client_id=f"subscriber-{uuid.uuid4()}", protocol=MQTTv311, clean_session=False
+        )
         self._client.reconnect_delay_set(1, 1)
         self._client.on_connect = lambda client, *_: client.subscribe(topic, qos=1)
         self._client.on_subscribe = lambda *_: self._ready.set()

@@ -96,7 +96,10 @@ class Teacher:
         options = ort.SessionOptions()
         options.intra_op_num_threads = 1
         options.log_severity_level = 3
-        self._session = ort.InferenceSession(str(self.path), options, providers=["CPUExecutionProvider"])
+        try:
+            self._session = ort.InferenceSession(str(self.path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # ONNX Runtime's errors share no base class
+            raise ModelError(f"{self.path}: not a usable model; fetch it again ({str(error)[:120]})") from error
 
     def __call__(self, bgr: NDArray[np.uint8]) -> Found:
         decode, multiple, pad = DECODERS[self.config.decoder]

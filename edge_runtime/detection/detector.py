@@ -32,6 +32,7 @@ class CropDetector:
         self._engine, self._config = engine, config
         self.crop_px = engine.facts.size_wh[0]
         self.classes = engine.facts.classes
+        self._warm = False
         self._batch = np.zeros((budget, 3, self.crop_px, self.crop_px), np.float32)
         groups = [group_of(name) for name in engine.facts.classes]
         self._groups = np.array([groups.index(g) for g in groups], np.int32)
@@ -48,6 +49,11 @@ class CropDetector:
             InferenceError: the network failed.
         """
         facts = self._engine.facts
+        if not self._warm:
+            # The kernel is compiled for this kind of picture, and the network run once, before anything happens:
+            # the first object would otherwise be told of a second late.
+            self._warm = True
+            self._engine.run(crop_batch(picture, np.array([[0, 0, self.crop_px, self.crop_px]], np.int32), self._batch))
         if not len(plan):
             return Detections.none(facts.classes)
         windows = plan.windows.astype(np.int32)

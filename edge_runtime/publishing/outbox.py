@@ -14,32 +14,15 @@ from typing import Self
 
 from edge_runtime.datatypes import Event
 from edge_runtime.errors import StorageError
+from edge_runtime.publishing.outbox_file import mapped_errors, open_outbox
 from edge_runtime.publishing.payload import Ulids, encode
 from edge_runtime.publishing.state_folder import StateFolder
 
-APPLICATION_ID = 0x65644F42
-"""Marks the file as an outbox in SQLite's header, so that no other database is taken for one."""
-VERSION = 1
-TORN_REMEDY = "move it away: a new one begins again at seq 1, and events not yet sent are lost"
-BUSY_S = 2.0
 ROW_OVERHEAD_BYTES = 48
-"""What SQLite keeps of a row beside its payload (measured: 30 to 45 bytes, with the pages' own share)."""
+"""Reckoned for what SQLite keeps of a row beside its payload, the pages' own share included."""
 DROPPED_EVENT_BYTES = 1024
 AGE_SLACK = 0.01
-"""Rows go once the oldest is this share older than allowed, so that old rows go together, told of by one event."""
-
-TABLES = f"""
-CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE events (
-    seq INTEGER PRIMARY KEY,
-    wall_s REAL,                  -- NULL: the clock was not set, the row has no known age
-    stands_for INTEGER NOT NULL,  -- events lost if this row is lost: 1, and for events_dropped what it tells of
-    payload BLOB NOT NULL
-);
-INSERT INTO meta VALUES ('seq', 0);
-PRAGMA application_id = {APPLICATION_ID};
-PRAGMA user_version = {VERSION};
-"""
+"""Rows go once the oldest is this share older than allowed: together, told of by one event, not one by one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +78,9 @@ class OutboxCounts:
 class Outbox:
     """The queue on disk (SQLite), a context manager; calls may come from several threads.
 
-    An append is synchronous=FULL: it returns when the disk has the row, so that a power cut after it loses nothing
-    (in WAL mode, NORMAL would lose the last commits). An acknowledgement is NORMAL: losing one costs a duplicate,
-    which QoS 1 allows, and saves a flash card one flush an event.
+    An append is synchronous=FULL: it returns when the disk has the row, so that a power cut after it loses
+    nothing (in WAL mode, NORMAL would lose the last commits). An acknowledgement is NORMAL: losing one costs a
+    duplicate, which QoS 1 allows, and saves a flash card one flush an event.
 
     Args:
         path: the database; its folder is made private to the owner, and is used by one process at a time.
@@ -123,10 +106,9 @@ class Outbox:
     def __enter__(self) -> Self:
         with ExitStack() as opening:
             opening.enter_context(StateFolder(self.path.parent))
-            with self._mapped():
-                connection = sqlite3.connect(self.path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
-                opening.callback(connection.close)
-                self._prepare(connection)
+            connection = opening.enter_context(open_outbox(self.path))
+            with mapped_errors(self.path):
+                self._recount(connection)
             self._connection = connection
             self._open = opening.pop_all()
         return self
@@ -156,7 +138,7 @@ class Outbox:
 
     def pending(self, limit: int, after: int = 0) -> list[Row]:
         """At most `limit` rows that are not acknowledged, numbered above `after`, oldest first."""
-        with self._lock, self._mapped():
+        with self._lock, mapped_errors(self.path):
             found = self._opened().execute(
                 "SELECT seq, payload FROM events WHERE seq > ? ORDER BY seq LIMIT ?", (after, limit)
             )
@@ -171,19 +153,20 @@ class Outbox:
             self._acknowledged += len(gone)
 
     def trim(self, stamp: Stamp) -> Row | None:
-        """Drop the oldest rows beyond the bounds and, in the same transaction, append an `events_dropped` event.
+        """Drop the oldest rows beyond the bounds and append, in the same transaction, an `events_dropped` event.
 
-        Rows leave in the order they came. Beyond `max_bytes` a tenth of it is freed at once, so that a full outbox
-        does not tell of every single event. A row's age counts only where both its clock and the present one have
-        been set: a node without a battery-backed clock boots in the past, and its rows are not old when the clock
-        jumps forward. What is dropped may include rows under way to the broker, never acknowledged.
+        Rows leave in the order they came. Beyond `max_bytes` a tenth of it is freed at once, so that a full
+        outbox does not tell of every single event. A row's age counts only where both its clock and the present
+        one have been set: a node without a battery-backed clock boots in the past, and its rows are not old when
+        the clock jumps forward. What is dropped may include rows that reached the broker and were not
+        acknowledged yet, so `count` is never less than what a subscriber misses.
 
         Args:
             stamp: who says so; its `wall` is the present.
 
         Returns:
-            The row of the `events_dropped` event, whose `count` includes what an earlier, dropped one told of; None
-            if nothing had to go.
+            The row of the `events_dropped` event, whose `count` includes what an earlier, dropped one told of;
+            None if nothing had to go.
         """
         with self._lock:
             last = max(self._last_beyond_bytes(), self._last_beyond_age(stamp))
@@ -197,31 +180,13 @@ class Outbox:
                 event = Event(type="events_dropped", at_ns=0, count=count)
                 row = self._insert(connection, event, stamp, stands_for=1 + count)
             self._count_out(payload for _, payload in gone)
-            self._dropped += count
+            self._dropped += len(gone)
             self._count_in(row)
         return row
 
-    def _prepare(self, connection: sqlite3.Connection) -> None:
-        """Set the connection up; make the tables in a new file, check those of an old one."""
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA wal_autocheckpoint = 256")
-        connection.execute("PRAGMA journal_size_limit = 1048576")
-        application = connection.execute("PRAGMA application_id").fetchone()[0]
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
-        tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
-        if application == 0 and version == 0 and tables == 0:
-            connection.execute("PRAGMA synchronous = FULL")
-            connection.executescript(f"BEGIN IMMEDIATE; {TABLES} COMMIT;")
-        elif application != APPLICATION_ID:
-            raise StorageError(f"{self.path}: a database, but no outbox of ours; move it away, or give another --state")
-        elif version != VERSION:
-            raise StorageError(
-                f"{self.path}: an outbox of format {version}, this program reads {VERSION}; "
-                "use the program that wrote it, or move it away"
-            )
-        if (verdict := connection.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
-            raise StorageError(f"{self.path}: torn ({str(verdict).splitlines()[-1]}); {TORN_REMEDY}")
-        self._last_seq = int(connection.execute("SELECT value FROM meta WHERE key = 'seq'").fetchone()[0])
+    def _recount(self, connection: sqlite3.Connection) -> None:
+        """Read what an earlier run left."""
+        (self._last_seq,) = connection.execute("SELECT value FROM meta WHERE key = 'seq'").fetchone()
         self._rows, self._bytes = connection.execute(
             "SELECT count(*), coalesce(sum(length(payload) + ?), 0) FROM events", (ROW_OVERHEAD_BYTES,)
         ).fetchone()
@@ -266,7 +231,7 @@ class Outbox:
         # Room for the event that tells of it, too.
         surplus = self._bytes - (self._max_bytes - max(self._max_bytes // 10, DROPPED_EVENT_BYTES))
         last = 0
-        with self._mapped():
+        with mapped_errors(self.path):
             for seq, length in self._opened().execute("SELECT seq, length(payload) FROM events ORDER BY seq"):
                 if surplus <= 0:
                     break
@@ -279,7 +244,7 @@ class Outbox:
         if not stamp.clock_synced:
             return 0
         now_s = stamp.wall.timestamp()
-        with self._mapped():
+        with mapped_errors(self.path):
             oldest = self._opened().execute(
                 "SELECT wall_s FROM events WHERE wall_s IS NOT NULL ORDER BY seq LIMIT 1"
             ).fetchone()  # fmt: skip
@@ -300,7 +265,7 @@ class Outbox:
     def _transaction(self, synchronous: str) -> Iterator[sqlite3.Connection]:
         """One transaction with that durability: committed at the end, undone by any error."""
         connection = self._opened()
-        with self._mapped():
+        with mapped_errors(self.path):
             connection.execute(f"PRAGMA synchronous = {synchronous}")
             connection.execute("BEGIN IMMEDIATE")
             try:
@@ -309,30 +274,6 @@ class Outbox:
             finally:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
-
-    @contextmanager
-    def _mapped(self) -> Iterator[None]:
-        """Turn SQLite's errors into one line that names the file and the remedy."""
-        try:
-            yield
-        except sqlite3.Error as error:
-            raise storage_error(self.path, error) from error
-
-
-def storage_error(path: Path, error: sqlite3.Error) -> StorageError:
-    """What SQLite's error means for whoever runs the node (codes: sqlite.org/rescode.html)."""
-    # The low byte is the primary code, above it stands the detail.
-    match getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF:
-        case sqlite3.SQLITE_FULL:
-            return StorageError(f"{path}: no room left on the disk; free some, or lower outbox.max_bytes")
-        case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
-            return StorageError(f"{path}: torn or no outbox ({error}); {TORN_REMEDY}")
-        case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_AUTH:
-            return StorageError(f"{path}: cannot be written ({error}); check its permissions, or give another --state")
-        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
-            return StorageError(f"{path}: locked by another process ({error}); close what has it open")
-        case _:
-            return StorageError(f"{path}: cannot be used ({error}); check the disk it is on")
 
 
 def _cost(payload: bytes) -> int:

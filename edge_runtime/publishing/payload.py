@@ -22,8 +22,8 @@ TIME_PATTERN = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$"
 class Ulids:
     """Makes ULIDs: 48 bits of wall milliseconds, 80 random bits, as 26 letters that sort by time.
 
-    Within one millisecond each is the one before plus one, so that ids of one node sort in the order of its events
-    (github.com/ulid/spec, "Monotonicity").
+    Within one millisecond each is the one before plus one, so that ids of one node sort in the order of its
+    events (ULID specification, "Monotonicity").
 
     Args:
         random_bytes: gives that many random bytes.

@@ -17,7 +17,7 @@ PRIVATE = 0o700
 class StateFolder:
     """Holds the folder's lock for as long as it is entered; makes the folder (mode 0700) if there is none.
 
-    The lock is flock(2): the kernel drops it when the process ends, however it ends, so that none is ever stale.
+    The lock is flock(2): the kernel drops it when the process ends, however it ends, so none is ever stale.
 
     Args:
         path: the folder.

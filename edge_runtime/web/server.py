@@ -26,6 +26,7 @@ FILES = {
     "/": ("index.html", "text/html"),
     "/app.js": ("app.js", "text/javascript"),
     "/style.css": ("style.css", "text/css"),
+    "/icon.svg": ("icon.svg", "image/svg+xml"),
 }
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 REMEMBERED = 100

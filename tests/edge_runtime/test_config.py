@@ -36,7 +36,7 @@ def test_a_file_then_set_override_the_defaults(tmp_path: Path) -> None:
     [
         ("[camera]\nfsp = 5", "unknown key camera.fsp; did you mean camera.fps?"),
         ("[camra]\nfps = 5", "unknown key camra; did you mean camera?"),
-        ("[camera]\nfps = 'fast'", "camera.fps = \"fast\": must be a number"),
+        ("[camera]\nfps = 'fast'", 'camera.fps = "fast": must be a number'),
         ("[camera]\nfps = 0", "camera.fps = 0: must be between 0.1 and 240"),
         ("[cropping]\nbudget = 2.5", "cropping.budget = 2.5: must be a whole number"),
         ("[pipeline]\nmode = 'both'", "must be one of crops, attention, full"),

@@ -93,7 +93,9 @@ def test_a_missing_model_is_named() -> None:
 class Scripted:
     """An engine that answers with the maps it was given."""
 
-    def __init__(self, classes: tuple[str, ...], size_wh: tuple[int, int], cells: dict[int, list[tuple[int, int, int]]]):
+    def __init__(
+        self, classes: tuple[str, ...], size_wh: tuple[int, int], cells: dict[int, list[tuple[int, int, int]]]
+    ):
         self.facts = ModelFacts("scripted", "any", classes, size_wh, 32, 8)
         self._cells = cells
 

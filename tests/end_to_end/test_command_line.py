@@ -73,7 +73,15 @@ def test_numbers_go_on_over_restarts(tmp_path: Path, short_clip: Path) -> None:
 def test_stats_and_recording_are_written(tmp_path: Path, short_clip: Path) -> None:
     stats, video = tmp_path / "stats.json", tmp_path / "out.mp4"
     done = run(
-        tmp_path / "state", "--camera", str(short_clip), "--once", "--fast", "--stats", str(stats), "--record", str(video)
+        tmp_path / "state",
+        "--camera",
+        str(short_clip),
+        "--once",
+        "--fast",
+        "--stats",
+        str(stats),
+        "--record",
+        str(video),
     )
     assert done.returncode == 0, done.stderr
     counted = json.loads(stats.read_text())
@@ -169,7 +177,8 @@ def test_every_event_survives_a_broker_outage_in_mid_run(tmp_path: Path) -> None
             _, errors = process.communicate(timeout=30)
         assert process.returncode == 0, errors
         numbers = [row["seq"] for row in events(file)]
-        assert subscriber.wait(lambda s: set(s.seqs()) >= set(numbers), 20)
+        subscriber.wait(lambda s: set(s.seqs()) >= set(numbers), 20)
+        assert sorted(set(numbers) - set(subscriber.seqs())) == [], "every number arrived"
         assert numbers == list(range(1, len(numbers) + 1))
         assert subscriber.wait(lambda s: s.last("/status") == b"offline")
 
