@@ -1,0 +1,121 @@
+"""Losses: nothing to learn from a perfect answer, and each step along the gradient helps."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from build_tools.training.losses import box_loss, heat_loss
+from build_tools.training.targets import make_targets
+from tests.build_tools.packs import boxes_of
+
+
+def maps() -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Heat, its weight, box and its weight of one picture with two objects."""
+    t = make_targets(
+        boxes_of([(10, 10, 50, 40), (60, 20, 90, 90)]), np.array([0, 1], np.int32), boxes_of([]),
+        np.zeros(0, np.int32), boxes_of([]), 2, (12, 12), 8,
+    )  # fmt: skip
+    heat, weight, box, box_weight = (torch.from_numpy(a)[None] for a in (t.heat, t.heat_weight, t.box, t.box_weight))
+    return heat, weight, box, box_weight
+
+
+def test_a_perfect_heatmap_costs_nothing() -> None:
+    heat, weight, _, _ = maps()
+    perfect = torch.where(heat >= 0.999, 20.0, -20.0)
+    assert float(heat_loss(perfect, heat, weight)) < 1e-6
+
+
+def test_a_heatmap_without_any_object_has_a_finite_loss() -> None:
+    nothing = torch.zeros(1, 2, 4, 4)
+    loss = float(heat_loss(nothing - 4.6, nothing, nothing + 1))
+    assert 0 < loss < 0.1
+
+
+def test_extreme_answers_keep_the_loss_and_its_gradient_finite() -> None:
+    heat, weight, _, _ = maps()
+    logits = torch.full_like(heat, 80.0).requires_grad_()
+    loss = heat_loss(logits, heat, weight)
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert logits.grad is not None
+    assert torch.isfinite(logits.grad).all()
+
+
+def test_an_unknown_class_costs_and_teaches_nothing() -> None:
+    heat, weight, _, _ = maps()
+    weight[:, 1] = 0
+    heat[:, 1] = 0
+    quiet = torch.full_like(heat, -3.0)
+    loud = quiet.clone()
+    loud[:, 1] = 5.0
+    loud.requires_grad_()
+    loss = heat_loss(loud, heat, weight)
+    loss.backward()
+    assert float(loss.detach()) == float(heat_loss(quiet, heat, weight))
+    assert loud.grad is not None
+    assert (loud.grad[:, 1] == 0).all()
+
+
+def test_the_heat_loss_falls_along_its_gradient() -> None:
+    heat, weight, _, _ = maps()
+    logits = torch.full_like(heat, -2.0).requires_grad_()
+    before = None
+    for _ in range(20):
+        loss = heat_loss(logits, heat, weight)
+        assert before is None or float(loss.detach()) < before
+        before = float(loss.detach())
+        (slope,) = torch.autograd.grad(loss, logits)
+        logits = (logits - 0.5 * slope).detach().requires_grad_()
+
+
+def test_a_perfect_box_costs_nothing() -> None:
+    _, _, box, weight = maps()
+    right = torch.where(weight[:, None] > 0, box, torch.tensor(7.0))  # where no object is, any answer will do
+    assert float(box_loss(right, box, weight)) == pytest.approx(0, abs=1e-6)
+
+
+def test_no_object_at_all_costs_nothing() -> None:
+    _, _, box, weight = maps()
+    assert float(box_loss(box + 1, box, weight * 0)) == 0
+
+
+def test_the_box_loss_falls_along_its_gradient() -> None:
+    _, _, box, weight = maps()
+    distances = torch.full_like(box, 2.0).requires_grad_()
+    before = None
+    for _ in range(20):
+        loss = box_loss(distances, box, weight)
+        assert before is None or float(loss.detach()) < before
+        before = float(loss.detach())
+        (slope,) = torch.autograd.grad(loss, distances)
+        distances = (distances - 0.5 * slope).detach().clamp(min=0.05).requires_grad_()
+
+
+def giou_reference(a: list[float], b: list[float]) -> float:
+    """Generalised IoU of two xyxy boxes (Rezatofighi et al. 2019, algorithm 1), one number at a time."""
+    area_a = (a[2] - a[0]) * (a[3] - a[1])
+    area_b = (b[2] - b[0]) * (b[3] - b[1])
+    w, h = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
+    inter = max(w, 0.0) * max(h, 0.0)
+    union = area_a + area_b - inter
+    hull = (max(a[2], b[2]) - min(a[0], b[0])) * (max(a[3], b[3]) - min(a[1], b[1]))
+    return inter / union - (hull - union) / hull
+
+
+def test_the_box_loss_is_the_weighted_mean_of_one_minus_giou() -> None:
+    rng = np.random.default_rng(3)
+    n, h, w = 2, 5, 6
+    found, wanted = rng.uniform(0.05, 9, (2, n, 4, h, w))
+    weight = rng.uniform(0, 1, (n, h, w)) * (rng.random((n, h, w)) < 0.6)
+    total = 0.0
+    for i, y, x in np.ndindex(n, h, w):
+        corners = [
+            [x + 0.5 - d[0], y + 0.5 - d[1], x + 0.5 + d[2], y + 0.5 + d[3]]
+            for d in (found[i, :, y, x], wanted[i, :, y, x])
+        ]
+        total += weight[i, y, x] * (1 - giou_reference(*corners))
+    loss = box_loss(torch.from_numpy(found), torch.from_numpy(wanted), torch.from_numpy(weight))
+    assert float(loss) == pytest.approx(total / weight.sum(), rel=1e-9)
