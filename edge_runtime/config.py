@@ -64,7 +64,7 @@ class CroppingConfig:
 
     budget: int = setting(8, "crops a frame at the most", low=1, high=64)
     margin: float = setting(0.25, "context around a region, as a share of its longer side", low=0, high=2)
-    carry_s: float = setting(1.0, "a live track is looked at this long after attention missed it", low=0)
+    carry_s: float = setting(1.5, "seconds a live track is looked at after attention last saw it", low=0)
 
 
 @dataclass(frozen=True, slots=True)

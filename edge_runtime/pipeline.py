@@ -9,7 +9,7 @@ import numpy as np
 
 from edge_runtime.attention.network import AttentionNetwork
 from edge_runtime.config import Config
-from edge_runtime.cropping.planner import plan
+from edge_runtime.cropping.planner import Planner
 from edge_runtime.datatypes import CropPlan, Detections, Event, Frame, Track
 from edge_runtime.detection.detector import CropDetector
 from edge_runtime.engine import open_model
@@ -41,7 +41,7 @@ class Pipeline:
     """
 
     def __init__(self, config: Config, health: Health) -> None:
-        self._config, self._health = config, health
+        self._health = health
         mode = config.pipeline.mode
         self._attention = None
         if mode != "full":
@@ -50,6 +50,7 @@ class Pipeline:
         if mode != "attention":
             engine = open_model(config.detection.model, "detector")
             self._detector = CropDetector(engine, config.detection, config.cropping.budget)
+            self._planner = Planner(self._detector.crop_px, config.cropping)
         self._tracker = Tracker(config.tracking)
         self._appearance = Appearance(config.events)
         self._tracks: tuple[Track, ...] = ()
@@ -76,14 +77,7 @@ class Pipeline:
                 detections = self._detector.whole(frame.main, size_wh)
         else:
             with health.stage("cropping"):
-                windows = plan(
-                    regions,
-                    self._tracks,
-                    size_wh,
-                    frame.captured_ns,
-                    self._detector.crop_px,
-                    self._config.cropping,
-                )
+                windows = self._planner.plan(regions, self._tracks, size_wh, frame.captured_ns)
             with health.stage("detection"):
                 detections = self._detector(frame.main, windows, size_wh)
             health.crops += len(windows)

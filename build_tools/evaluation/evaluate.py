@@ -15,7 +15,7 @@ from build_tools.errors import DataError, RecipeError
 from build_tools.evaluation.detection import Scored, report
 from edge_runtime.attention.network import AttentionNetwork
 from edge_runtime.config import AttentionConfig, CroppingConfig, DetectionConfig
-from edge_runtime.cropping.planner import plan
+from edge_runtime.cropping.planner import plan_windows
 from edge_runtime.datatypes import VEHICLES, CropPlan, Detections, Frame
 from edge_runtime.detection.detector import CropDetector
 from edge_runtime.engine import OnnxEngine
@@ -124,7 +124,7 @@ def _looker(subject: Subject) -> tuple[Looker, tuple[str, ...], int]:
     def look(frame: Frame) -> tuple[Detections, Boxes]:
         found = network(frame)
         regions = found.select(found.scores >= subject.attention.score_min)
-        chosen: CropPlan = plan(regions, (), frame.size_wh, 0, crop_px, subject.cropping)
+        chosen: CropPlan = plan_windows(regions, (), frame.size_wh, crop_px, subject.cropping)
         if detector is not None:
             found = detector(frame.main, chosen, frame.size_wh)
         return found, chosen.windows

@@ -26,32 +26,53 @@ COVERED_SHARE = 0.7
 Box = tuple[float, float, float, float]
 
 
-def plan(
-    regions: Detections, tracks: Sequence[Track], frame_wh: tuple[int, int], now_ns: int, crop_px: int,
-    config: CroppingConfig,
-) -> CropPlan:  # fmt: skip
-    """The windows to look at in this frame.
+class Planner:
+    """One verb: `plan` the windows of each frame. It remembers when attention last saw each track.
 
     Args:
-        regions: what attention found, full-frame pixels.
-        tracks: live tracks; confirmed ones that no region covers are carried over for `carry_s` after they were
-            last seen, so that one blink of attention loses nothing.
-        frame_wh: size of the frame.
-        now_ns: capture time of the frame.
         crop_px: side of a crop.
-        config: budget and margin.
-
-    Returns:
-        Square windows of whole pixels, most important first; inside the frame where the frame is large enough.
+        config: budget, margin, and how long a track is carried.
     """
+
+    def __init__(self, crop_px: int, config: CroppingConfig) -> None:
+        self._crop_px, self._config = crop_px, config
+        self._attended_ns: dict[int, int] = {}
+
+    def plan(self, regions: Detections, tracks: Sequence[Track], frame_wh: tuple[int, int], now_ns: int) -> CropPlan:
+        """The windows to look at in this frame.
+
+        Args:
+            regions: what attention found, full-frame pixels.
+            tracks: live tracks. A confirmed one that no region covers is carried over for `carry_s` after attention
+                last saw it, so that one blink of attention loses nothing; not for longer, or a detector's mistake
+                would keep itself alive by looking at itself.
+            frame_wh: size of the frame.
+            now_ns: capture time of the frame.
+
+        Returns:
+            Square windows of whole pixels, most important first; inside the frame where the frame is large enough.
+        """
+        attended: dict[int, int] = {}
+        carried = []
+        for track in tracks:
+            covered = any(_covers(_box(b), track.box) for b in regions.boxes)
+            attended[track.id] = now_ns if covered else self._attended_ns.get(track.id, track.seen_ns)
+            if track.confirmed and not covered and now_ns - attended[track.id] <= self._config.carry_s * 1e9:
+                carried.append(track)
+        self._attended_ns = attended
+        return plan_windows(regions, carried, frame_wh, self._crop_px, self._config)
+
+
+def plan_windows(
+    regions: Detections, carried_tracks: Sequence[Track], frame_wh: tuple[int, int], crop_px: int,
+    config: CroppingConfig,
+) -> CropPlan:  # fmt: skip
+    """The windows of one frame for its regions and for tracks that are carried over; see `Planner.plan`."""
     wishes: list[tuple[float, bool, Box]] = [
         (float(score) + (2.0 if score >= SURE_SCORE else 0.0), False, _box(box))
         for score, box in zip(regions.scores, regions.boxes, strict=True)
     ]
-    for track in tracks:
-        recent = now_ns - track.seen_ns <= config.carry_s * 1e9
-        if track.confirmed and recent and not any(_covers(_box(b), track.box) for b in regions.boxes):
-            wishes.append((1.0 + track.score, True, track.box))
+    wishes += [(1.0 + track.score, True, track.box) for track in carried_tracks]
     wishes.sort(key=lambda w: -w[0])
     windows: list[Box] = []
     carried: list[bool] = []

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
+import io
 import sys
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import Self
 
 from edge_runtime.errors import StorageError
 from edge_runtime.publishing.outbox import Row
@@ -13,6 +13,9 @@ from edge_runtime.publishing.outbox import Row
 
 class JsonLines:
     """Writes each event as one line, as soon as it is committed.
+
+    Nothing is buffered: a line is the system's when `announce` returns, and no half-written rest makes the
+    interpreter complain at exit.
 
     Args:
         target: `-` for standard output, or the path of a file, which is written anew.
@@ -25,38 +28,39 @@ class JsonLines:
 
     def __init__(self, target: str) -> None:
         self._target = target
-        self._out: BinaryIO | None = None
+        self._out: io.FileIO | None = None
 
     def __enter__(self) -> Self:
-        if self._target == "-":
-            self._out = sys.stdout.buffer
-            return self
         try:
-            self._out = open(self._target, "wb")  # noqa: PTH123 - closed by __exit__
+            if self._target == "-":
+                sys.stdout.flush()
+                self._out = io.FileIO(sys.stdout.fileno(), "w", closefd=False)
+            else:
+                self._out = io.FileIO(self._target, "w")
         except OSError as error:
-            raise self._unwritable(error) from None
+            raise self._unwritable(error) from error
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._out is not None and self._target != "-":
+        if self._out is not None:
             self._out.close()
-        self._out = None
+            self._out = None
 
     def announce(self, row: Row) -> None:
-        """Write one event and flush it. A reader that has gone away ends the output, not the program."""
+        """Write one event. A reader that has gone away ends the output, not the program."""
         if self._out is None:
             return
+        rest = memoryview(row.payload + b"\n")
         try:
-            self._out.write(row.payload + b"\n")
-            self._out.flush()
+            while rest:
+                rest = rest[self._out.write(rest) :]
         except BrokenPipeError:
+            self._out.close()
             self._out = None
-            if self._target == "-":  # or the interpreter complains when it flushes at exit
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         except OSError as error:
-            raise self._unwritable(error) from None
+            raise self._unwritable(error) from error
 
     def _unwritable(self, error: OSError) -> StorageError:
         return StorageError(f"{self._target}: events cannot be written there ({error.strerror}); check --events")

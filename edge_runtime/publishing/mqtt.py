@@ -6,64 +6,36 @@ itself after a lost connection, in order; everything else waits on disk, over re
 
 from __future__ import annotations
 
+import contextlib
 import json
+import socket
+import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
 
-from edge_runtime.errors import ConfigError, StorageError
+from edge_runtime.errors import StorageError
+from edge_runtime.publishing.address import check_topic_names, parse_broker
 from edge_runtime.publishing.outbox import Outbox, Row
 
 if TYPE_CHECKING:
-    from paho.mqtt.client import Client, ConnectFlags
+    from paho.mqtt.client import Client, ConnectFlags, MQTTMessageInfo
     from paho.mqtt.properties import Properties
     from paho.mqtt.reasoncodes import ReasonCode
 
 WINDOW = 20
 """Messages under way at once: enough to fill a slow link, few enough to be sent again after it broke."""
+STATUS_ROOM = 2
+"""Of these, kept free for the retained messages, which count towards the broker's limit like any other."""
 RETRY_S, RETRY_MAX_S = 1, 30
 """Shortest and longest pause between two tries to connect."""
+REFUSED_S, REFUSED_MAX_S = 1.0, 60.0
+"""Shortest and longest pause before events that the broker refused are offered again."""
 CONNECT_S = 5.0
+LEAVE_S = 1.0
+"""How long a broker may take over the last packets before the socket is cut."""
 POLL_S = 0.02
-
-
-@dataclass(frozen=True, slots=True)
-class BrokerAddress:
-    """Where the broker is; `name` is fit for a message."""
-
-    host: str
-    port: int
-    tls: bool
-    user: str | None
-    password: str | None
-
-    @property
-    def name(self) -> str:
-        """The address without its secrets."""
-        return f"{'mqtts' if self.tls else 'mqtt'}://{self.host}:{self.port}"
-
-
-def parse_broker(url: str) -> BrokerAddress:
-    """The address in `mqtt://[user[:password]@]host[:port]` or `mqtts://...`.
-
-    Raises:
-        ConfigError: another form. The message holds no password.
-    """
-    parts = urlsplit(url if "://" in url else f"mqtt://{url}")
-    try:
-        port = parts.port
-    except ValueError:
-        port = -1
-    if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname or port == -1 or parts.path not in ("", "/"):
-        shown = url.rpartition("@")[2]
-        raise ConfigError(f"mqtt.broker {shown}: must look like mqtt://[user:password@]host[:port], embedded or none")
-    tls = parts.scheme == "mqtts"
-    user = unquote(parts.username) if parts.username else None
-    password = unquote(parts.password) if parts.password else None
-    return BrokerAddress(parts.hostname, port or (8883 if tls else 1883), tls, user, password)
 
 
 class MqttPublisher:
@@ -79,7 +51,7 @@ class MqttPublisher:
         newest: begin with MQTT 5; false where the broker is known to speak 3.1.1 only.
 
     Raises:
-        ConfigError: the URL is not a broker's.
+        ConfigError: the URL is not a broker's, or a name cannot stand in a topic.
     """
 
     durable = True
@@ -95,20 +67,25 @@ class MqttPublisher:
         on_problem: Callable[[str], None],
         newest: bool = True,
     ) -> None:
+        check_topic_names(root, node)
         self._address = parse_broker(url)
         self.name = self._address.name
         self._outbox, self._on_problem, self._keepalive_s = outbox, on_problem, keepalive_s
         self._node, self._topic = node, f"{root}/{node}"
-        # paho calls back from its own thread, while rows are announced from the pipeline's.
-        self._lock, self._sending, self._again = threading.Lock(), threading.Lock(), False
-        self._under_way: dict[int, int] = {}
-        self._early: dict[int, bool] = {}
-        self._sent_seq = 0
-        self._connected = threading.Event()
-        self._down = self._closing = False
+        # paho calls back from its own thread, while rows are announced from the pipeline's. `_book` guards what
+        # follows it, and is never held across a call of paho's, which has locks of its own.
+        self._book = threading.Lock()
+        self._under_way: dict[int, int] = {}  # message id -> seq
+        self._early: dict[int, bool] = {}  # message id -> refused: answered before `publish` returned the id
+        self._pause_until_s, self._pause_s = 0.0, REFUSED_S
+        self._sending, self._again = threading.Lock(), False
+        self._connected, self._left = threading.Event(), threading.Event()
+        self._greeted = self._open = self._down = self._closing = False
+        self._window = WINDOW - STATUS_ROOM
+        self._online: MQTTMessageInfo | None = None
         self._newest = newest
         self._client = self._made()
-        self._start()
+        self._start(self._client)
 
     def announce(self, row: Row) -> None:
         """Send what the window allows; the row itself is on disk and goes when its turn comes."""
@@ -116,7 +93,7 @@ class MqttPublisher:
 
     def publish_health(self, facts: dict[str, Any]) -> None:
         """The counters, retained; lost when there is no connection, as the next ones follow soon."""
-        if self._connected.is_set():
+        if self._open:
             self._client.publish(f"{self._topic}/health", json.dumps(facts), qos=0, retain=True)
         self._send()
 
@@ -125,36 +102,56 @@ class MqttPublisher:
         return self._connected.wait(timeout_s)
 
     def close(self, timeout_s: float) -> None:
-        """Wait for what is under way, say offline, and leave; never longer than about `timeout_s`."""
+        """Wait for what is under way, say offline, and leave; at most about 2 s longer than `timeout_s`."""
         deadline = time.monotonic() + timeout_s
         while self._connected.is_set() and time.monotonic() < deadline and self._outbox.counts.pending:
             self._send()
             time.sleep(POLL_S)
         self._closing = True
-        if self._connected.is_set():
-            said = self._client.publish(f"{self._topic}/status", "offline", qos=1, retain=True)
-            while not said.is_published() and self._connected.is_set() and time.monotonic() < deadline + 1:
-                time.sleep(POLL_S)
-        self._client.disconnect()
-        self._client.loop_stop()
+        client = self._client
+        if not self._connected.is_set():
+            # Not joined: its thread may be waiting for a name server. It ends by itself.
+            client.disconnect()
+            return
+        said = client.publish(f"{self._topic}/status", "offline", qos=1, retain=True)
+        deadline = max(deadline, time.monotonic() + LEAVE_S)
+        while not said.is_published() and self._connected.is_set() and time.monotonic() < deadline:
+            time.sleep(POLL_S)
+        self._left.clear()
+        client.disconnect()
+        link = client.socket()
+        if not self._left.wait(LEAVE_S) and isinstance(link, socket.socket):
+            # A broker that takes nothing any more would keep paho's thread until the keepalive ends.
+            with contextlib.suppress(OSError):
+                link.shutdown(socket.SHUT_RDWR)
+        client.loop_stop()
 
-    def _start(self) -> None:
+    def _start(self, client: Client) -> None:
         """Connect in the background; paho's thread calls back from here on."""
-        self._client.connect_async(self._address.host, self._address.port, self._keepalive_s)
-        self._client.loop_start()
+        # Clean: what the broker does not have is in the outbox; a session of the broker's would hold it twice.
+        client.connect_async(self._address.host, self._address.port, self._keepalive_s)
+        client.loop_start()
 
     def _fall_back(self) -> None:
-        """From MQTT 5 to 3.1.1, for good: a client's protocol is fixed."""
+        """From MQTT 5 to 3.1.1, for good: a client's protocol is fixed. Runs in the old client's thread."""
         old, self._newest = self._client, False
-        self._client = self._made()
-        self._start()
-        old.disconnect()  # ends its thread, in which this runs
+        client = self._made()
+        with self._book:
+            # What the old client had under way goes with it; the rows are still in the outbox.
+            self._client = client
+            self._under_way.clear()
+            self._open = False
+        self._online = None
+        self._start(client)
+        old.disconnect()
 
     def _made(self) -> Client:
         """A client speaking MQTT 5, or 3.1.1 where the broker knows no better."""
         from paho.mqtt.client import Client, MQTTv5, MQTTv311
         from paho.mqtt.enums import CallbackAPIVersion
 
+        # One id for all runs: the broker then ends a dead connection of ours, and publishes its will, before it
+        # accepts the new one. With another id that "offline" would come later, and stay.
         client = Client(
             CallbackAPIVersion.VERSION2, client_id=f"edge-{self._node}", protocol=MQTTv5 if self._newest else MQTTv311
         )
@@ -166,40 +163,63 @@ class MqttPublisher:
             client.username_pw_set(self._address.user, self._address.password)
         if self._address.tls:
             client.tls_set()
+        client.on_pre_connect = self._on_pre_connect
         client.on_connect = self._on_connect
-        client.on_connect_fail = lambda *_: self._lost("no connection")
+        client.on_connect_fail = self._on_connect_fail
         client.on_disconnect = self._on_disconnect
         client.on_publish = self._on_publish
         return client
 
+    def _on_pre_connect(self, client: Client, _data: object) -> None:
+        if client is self._client:
+            self._greeted = False
+
     def _on_connect(
-        self, client: Client, _data: object, _flags: ConnectFlags, reason: ReasonCode, _properties: Properties | None
+        self, client: Client, _data: object, _flags: ConnectFlags, reason: ReasonCode, properties: Properties | None
     ) -> None:
+        if client is not self._client or self._closing:
+            client.disconnect()
+            return
+        self._greeted = True
         if reason.is_failure:
-            if reason.getName() == "Unsupported protocol version" and client is self._client:
+            if self._newest and reason.getName() == "Unsupported protocol version":
                 self._fall_back()
             else:
                 self._lost(f"refused: {reason.getName()}")
             return
-        client.publish(f"{self._topic}/status", "online", qos=1, retain=True)
+        allowed = getattr(properties, "ReceiveMaximum", WINDOW)
+        self._window = max(1, min(WINDOW, allowed) - STATUS_ROOM)
+        # Rows wait for the first answer (`_on_publish`): paho sends what was under way only after this returns,
+        # and newer rows must not overtake it. An "online" that was not answered it sends again, too.
+        if self._online is None or self._online.is_published():
+            self._online = client.publish(f"{self._topic}/status", "online", qos=1, retain=True)
         self._connected.set()
         if self._down:
             self._down = False
             self._on_problem(f"broker {self.name}: connected, {self._outbox.counts.pending} events to send")
-        self._send()
+
+    def _on_connect_fail(self, client: Client, _data: object) -> None:
+        if client is self._client:
+            error = sys.exc_info()[1]  # paho calls this while it handles what the socket raised
+            why = error.strerror if isinstance(error, OSError) and error.strerror else str(error or "unreachable")
+            self._lost(f"no connection ({why})")
 
     def _on_disconnect(
         self, client: Client, _data: object, _flags: object, reason: ReasonCode, _properties: Properties | None
     ) -> None:
         if client is not self._client:
             return
-        was_up = self._connected.is_set()
-        if not was_up and self._newest and not self._closing:
+        self._connected.clear()
+        self._open = False
+        self._left.set()
+        if self._closing:
+            return
+        if not self._greeted and self._newest:
             # Connected and thrown out before a word was said: so do brokers that cannot read MQTT 5 at all.
             self._fall_back()
-            return
-        self._connected.clear()
-        if was_up and not self._closing:
+        elif reason.getName() == "Session taken over":
+            self._lost(f"another node is called {self._node} too, give each its own node.name")
+        else:
             self._lost(f"connection lost ({reason.getName()})")
 
     def _lost(self, why: str) -> None:
@@ -208,24 +228,41 @@ class MqttPublisher:
             self._on_problem(f"broker {self.name}: {why}; events are kept on disk, trying again")
 
     def _on_publish(
-        self, _client: Client, _data: object, mid: int, reason: ReasonCode, _properties: Properties | None
+        self, client: Client, _data: object, mid: int, reason: ReasonCode, _properties: Properties | None
     ) -> None:
-        with self._lock:
-            seq = self._under_way.pop(mid, None)
-            if seq is None:  # acknowledged before `publish` returned its number, or not an event
+        if client is not self._client:
+            return
+        self._open = self._connected.is_set()
+        with self._book:
+            seq = self._under_way.get(mid)
+            if seq is None:  # not an event, or answered before `publish` returned its id
                 self._early[mid] = reason.is_failure
-                return
-        self._answered(seq, refused=reason.is_failure)
+        if seq is not None:
+            self._answered(seq, refused=reason.is_failure)
+            with self._book:
+                self._under_way.pop(mid, None)
         self._send()
 
     def _answered(self, seq: int, *, refused: bool) -> None:
-        """The broker has row `seq`, or does not want it."""
-        if not refused:
-            self._mapped(lambda: self._outbox.acknowledge(seq))
+        """The broker has row `seq`, or does not want it: then all wait a while, as the next would fare no better."""
+        if refused:
+            self._pause(f"broker {self.name}: refused event {seq}; events are kept on disk and offered again")
             return
-        # Stays on disk; sent again when something else is, not at once: it would be refused again.
-        self._sent_seq = min(self._sent_seq, seq - 1)
-        self._on_problem(f"broker {self.name}: refused event {seq}; it is kept")
+        try:
+            self._outbox.acknowledge(seq)
+            self._pause_s = REFUSED_S
+        except StorageError as error:  # must not end paho's thread
+            self._pause(str(error))
+
+    def _pause(self, why: str) -> None:
+        """Send nothing for a while, longer each time; tell of it once. The next event or health ends it."""
+        now_s = time.monotonic()
+        if now_s < self._pause_until_s:
+            return
+        if self._pause_s == REFUSED_S:
+            self._on_problem(why)
+        self._pause_until_s = now_s + self._pause_s
+        self._pause_s = min(2 * self._pause_s, REFUSED_MAX_S)
 
     def _send(self) -> None:
         """Hand paho the oldest rows not under way, up to the window, from one thread at a time.
@@ -242,28 +279,29 @@ class MqttPublisher:
                 self._sending.release()
 
     def _send_window(self) -> None:
-        if not self._connected.is_set():
+        client = self._client
+        with self._book:
+            # Before the outbox is read: a row acknowledged in between is then in neither.
+            busy = set(self._under_way.values())
+            self._early.clear()
+        room = self._window - len(busy)
+        if not self._open or room <= 0 or time.monotonic() < self._pause_until_s:
             return
-        room = WINDOW - len(self._under_way)
-        rows: list[Row] = []
-        if room > 0:
-            self._mapped(lambda: rows.extend(self._outbox.pending(room, after=self._sent_seq)))
+        try:
+            rows = [row for row in self._outbox.pending(room + len(busy)) if row.seq not in busy]
+        except StorageError as error:
+            self._pause(str(error))
+            return
         for row in rows:
-            self._sent_seq = row.seq
-            with self._lock:
-                self._early.clear()
-            sent = self._client.publish(f"{self._topic}/events", row.payload, qos=1)
-            with self._lock:
+            if not self._open:
+                return
+            sent = client.publish(f"{self._topic}/events", row.payload, qos=1)
+            with self._book:
+                if client is not self._client:
+                    return
                 refused = self._early.pop(sent.mid, None)
                 if refused is None:
                     self._under_way[sent.mid] = row.seq
             if refused is not None:
                 self._answered(row.seq, refused=refused)
                 self._again = True
-
-    def _mapped(self, work: Callable[[], None]) -> None:
-        """Do the work on the outbox; a failing disk is told of and must not end paho's thread."""
-        try:
-            work()
-        except StorageError as error:
-            self._on_problem(str(error))

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_runtime.config import CroppingConfig
-from edge_runtime.cropping.planner import plan
+from edge_runtime.cropping.planner import Planner
 from edge_runtime.datatypes import Picture, Track, Yuv420
 from edge_runtime.imaging.crop_resize import crop_batch, crop_batch_reference
 from tests.builders import detections
@@ -23,7 +23,7 @@ def track(box: tuple[float, float, float, float], seen_ns: int = 0, confirmed: b
 def planned(boxes, scores=None, tracks=(), budget=8, now_ns=0, frame_wh=FRAME_WH):  # type: ignore[no-untyped-def]
     scores = scores or [0.9] * len(boxes)
     regions = detections(boxes, scores, ["person"] * len(boxes))
-    return plan(regions, tracks, frame_wh, now_ns, 128, CroppingConfig(budget=budget))
+    return Planner(128, CroppingConfig(budget=budget)).plan(regions, tracks, frame_wh, now_ns)
 
 
 def test_a_small_region_is_seen_at_native_pixels_with_its_surroundings() -> None:
@@ -59,8 +59,12 @@ def test_what_does_not_fit_the_budget_is_counted_and_the_best_stay() -> None:
 def test_a_live_track_is_carried_over_when_attention_blinks_but_not_for_ever() -> None:
     lost = track((600, 300, 640, 380))
     assert planned([], tracks=[lost], now_ns=500_000_000).carried.tolist() == [True]
-    assert len(planned([], tracks=[lost], now_ns=1_500_000_000)) == 0
+    assert len(planned([], tracks=[lost], now_ns=2_000_000_000)) == 0
     assert len(planned([], tracks=[track((600, 300, 640, 380), confirmed=False)])) == 0
+    planner, none, second = Planner(128, CroppingConfig()), detections(), 1_000_000_000
+    for i in range(4):  # the detector goes on seeing it, attention does not
+        made = planner.plan(none, [track((600, 300, 640, 380), seen_ns=i * second)], FRAME_WH, i * second)
+    assert len(made) == 0, "a detector's mistake must not keep itself alive"
     covered = planned([(600, 300, 640, 380)], tracks=[lost])
     assert covered.carried.tolist() == [False]
 

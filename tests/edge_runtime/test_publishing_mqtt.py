@@ -15,9 +15,10 @@ import pytest
 from edge_runtime.clock import SystemClock
 from edge_runtime.datatypes import Event, TrackFacts
 from edge_runtime.errors import ConfigError
+from edge_runtime.publishing.address import parse_broker
 from edge_runtime.publishing.broker import EmbeddedBroker
 from edge_runtime.publishing.desk import EventDesk
-from edge_runtime.publishing.mqtt import MqttPublisher, parse_broker
+from edge_runtime.publishing.mqtt import MqttPublisher
 from edge_runtime.publishing.outbox import Outbox
 from tests.mosquitto import BINARY, Mosquitto, free_port
 from tests.subscriber import Subscriber
