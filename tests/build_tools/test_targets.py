@@ -45,12 +45,10 @@ def scenes(draw: st.DrawFn) -> list[tuple[int, Box]]:
 def test_decoding_perfect_maps_gives_the_boxes_back(scene: list[tuple[int, Box]]) -> None:
     t = targets([box for _, box in scene], [k for k, _ in scene])
     boxes, scores, labels = decode_centres(t.heat, t.box, STRIDE, 0.5, 0.5)
-    got = sorted((int(k), *box) for k, box in zip(labels, boxes.tolist(), strict=True))
-    np.testing.assert_allclose(
-        np.array(got).reshape(-1, 5),
-        np.array(sorted((k, *np.float32(box).tolist()) for k, box in scene)).reshape(-1, 5),
-        atol=0.01,
-    )
+    assert len(boxes) == len(scene)
+    for k, box in scene:  # each is among those found, whatever the order
+        off = np.abs(boxes[labels == k] - np.float32(box)).max(1, initial=0)
+        assert off.min(initial=np.inf) < 0.01
     assert (scores == 1).all()
 
 
