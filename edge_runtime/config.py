@@ -109,7 +109,9 @@ class MqttConfig:
     broker: str = setting("none", "mqtt://[user:password@]host[:port] | embedded | none")
     root: str = setting("edge", "first level of every topic")
     port: int = setting(1883, "port of the embedded broker", low=0, high=65535)
-    keepalive_s: int = setting(30, "seconds of silence after which the broker declares the node dead", low=1)
+    keepalive_s: int = setting(
+        30, "seconds of silence after which the broker declares the node dead", low=1, high=65535
+    )
 
 
 @dataclass(frozen=True, slots=True)

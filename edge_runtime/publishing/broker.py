@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import logging
 import socket
 import threading
@@ -20,12 +21,16 @@ class EmbeddedBroker:
 
     Args:
         port: 0 takes a free one; `port` tells which.
+        host: a loopback address.
 
     Raises:
-        ConfigError: on entering: the port is taken, or amqtt is not installed.
+        ConfigError: the host is not this machine; on entering: the port is taken, or amqtt is not installed.
+        PublishError: on entering: it did not start in time.
     """
 
     def __init__(self, port: int, host: str = "127.0.0.1") -> None:
+        if not ipaddress.ip_address(host).is_loopback:
+            raise ConfigError(f"embedded broker: {host} is not this machine; it asks for no password, use 127.0.0.1")
         self.port, self._host = port, host
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None

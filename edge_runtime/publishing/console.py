@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 from types import TracebackType
 from typing import Self
@@ -33,7 +34,10 @@ class JsonLines:
     def __enter__(self) -> Self:
         try:
             if self._target == "-":
+                if sys.stdout is None:  # closed by the shell: its number may be another file's by now
+                    raise StorageError("-: standard output is closed; check --events")
                 sys.stdout.flush()
+                os.set_blocking(sys.stdout.fileno(), True)
                 self._out = io.FileIO(sys.stdout.fileno(), "w", closefd=False)
             else:
                 self._out = io.FileIO(self._target, "w")

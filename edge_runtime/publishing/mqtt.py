@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from edge_runtime.errors import StorageError
 from edge_runtime.publishing.address import check_topic_names, parse_broker
+from edge_runtime.publishing.client import make_client
 from edge_runtime.publishing.outbox import Outbox, Row
 
 if TYPE_CHECKING:
@@ -28,11 +29,8 @@ WINDOW = 20
 """Messages under way at once: enough to fill a slow link, few enough to be sent again after it broke."""
 STATUS_ROOM = 2
 """Of these, kept free for the retained messages, which count towards the broker's limit like any other."""
-RETRY_S, RETRY_MAX_S = 1, 30
-"""Shortest and longest pause between two tries to connect."""
 REFUSED_S, REFUSED_MAX_S = 1.0, 60.0
 """Shortest and longest pause before events that the broker refused are offered again."""
-CONNECT_S = 5.0
 LEAVE_S = 1.0
 """How long a broker may take over the last packets before the socket is cut."""
 POLL_S = 0.02
@@ -146,23 +144,9 @@ class MqttPublisher:
         old.disconnect()
 
     def _made(self) -> Client:
-        """A client speaking MQTT 5, or 3.1.1 where the broker knows no better."""
-        from paho.mqtt.client import Client, MQTTv5, MQTTv311
-        from paho.mqtt.enums import CallbackAPIVersion
-
-        # One id for all runs: the broker then ends a dead connection of ours, and publishes its will, before it
-        # accepts the new one. With another id that "offline" would come later, and stay.
-        client = Client(
-            CallbackAPIVersion.VERSION2, client_id=f"edge-{self._node}", protocol=MQTTv5 if self._newest else MQTTv311
-        )
+        """A client whose callbacks are ours."""
+        client = make_client(self._address, self._node, f"{self._topic}/status", newest=self._newest)
         client.max_inflight_messages_set(WINDOW)
-        client.reconnect_delay_set(RETRY_S, RETRY_MAX_S)
-        client.connect_timeout = CONNECT_S
-        client.will_set(f"{self._topic}/status", "offline", qos=1, retain=True)
-        if self._address.user is not None:
-            client.username_pw_set(self._address.user, self._address.password)
-        if self._address.tls:
-            client.tls_set()
         client.on_pre_connect = self._on_pre_connect
         client.on_connect = self._on_connect
         client.on_connect_fail = self._on_connect_fail
