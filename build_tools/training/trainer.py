@@ -5,9 +5,10 @@ from __future__ import annotations
 import copy
 import json
 import math
+import pickle
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,10 @@ from build_tools.report.plots import curves
 from build_tools.training.export import export_onnx
 from build_tools.training.losses import box_loss, heat_loss
 from edge_runtime.decoding import decode_centres
+
+
+CALM_ZOOM = (0.85, 1.25)
+"""Zoom of a calm phase, around the letterbox fit."""
 
 
 class Trainer:
@@ -80,6 +85,8 @@ class Trainer:
                 "lower train.batch or add data"
             )
         seed, how = self.recipe.seed, self.recipe.augment
+        if phase.calm:
+            how = replace(how, mosaic=0.0, zoom_low=CALM_ZOOM[0], zoom_high=CALM_ZOOM[1])
         pictures = TrainingPictures(train, self.classes, how, seed, STRIDE, crops, phase.background)
         weights = balance(train, self.classes) if crops else None
         tickets = Tickets(len(train), t.batch, t.sizes_wh, seed, weights)
@@ -207,7 +214,10 @@ class Trainer:
         """Go on where the last finished epoch ended, if there was one."""
         if not self.checkpoint.is_file():
             return
-        state = torch.load(self.checkpoint, weights_only=True)
+        try:
+            state = torch.load(self.checkpoint, weights_only=True)
+        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            raise DataError(f"{self.checkpoint}: torn or no checkpoint; delete it, or give another --out") from error
         if state["recipe"] != recipes.digest(self.recipe_path):
             raise DataError(f"{self.checkpoint}: made by another version of the recipe; give another --out")
         self.net.load_state_dict(state["net"])
