@@ -69,6 +69,7 @@ class PhaseEntry:
     epochs: int = setting(40, "passes over the data", low=1)
     rate: float = setting(0.002, "highest learning rate (AdamW, cosine after a warm-up)", low=0)
     background: float = setting(0.15, "share of crops cut around no object", low=0, high=1)
+    calm: bool = setting(False, "no mosaic and little zoom: pictures as the node will see them")
     around_slots: bool = setting(
         False, "parking frames: where neither a slot nor a teacher's suspicion is, there is background"
     )
