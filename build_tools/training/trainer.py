@@ -32,7 +32,6 @@ from build_tools.training.export import export_onnx
 from build_tools.training.losses import box_loss, heat_loss
 from edge_runtime.decoding import decode_centres
 
-
 CALM_ZOOM = (0.85, 1.25)
 """Zoom of a calm phase, around the letterbox fit."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -26,6 +28,21 @@ def test_a_perfect_heatmap_costs_nothing() -> None:
     heat, weight, _, _ = maps()
     perfect = torch.where(heat >= 0.999, 20.0, -20.0)
     assert float(heat_loss(perfect, heat, weight)) < 1e-6
+
+
+def test_the_heat_loss_is_the_focal_loss_of_its_paper() -> None:
+    heat, weight, _, _ = maps()
+    logits = torch.from_numpy(np.random.default_rng(1).normal(0, 2, tuple(heat.shape)))
+    total, objects = 0.0, 0
+    for where in np.ndindex(*heat.shape):  # Law and Deng 2018, equation 1, one cell at a time
+        p, y = 1 / (1 + math.exp(-float(logits[where]))), float(heat[where])
+        if y == 1:
+            objects += 1
+            total -= (1 - p) ** 2 * math.log(p)
+        else:
+            total -= (1 - y) ** 4 * p**2 * math.log(1 - p) * float(weight[where])
+    assert objects == 2
+    assert float(heat_loss(logits, heat, weight)) == pytest.approx(total / objects, rel=1e-6)
 
 
 def test_a_heatmap_without_any_object_has_a_finite_loss() -> None:

@@ -68,7 +68,14 @@ def test_labels_the_teacher_is_not_asked_for_are_left_alone() -> None:
 def write_yolox(folder: Path) -> None:
     """A network of YOLOX's form for 32x32 that always sees one person and, unsure, one car."""
     rows = np.zeros((1, 21, 85), np.float32)  # 16 cells at stride 8, 4 at 16, 1 at 32
-    rows[0, 5, :6] = [0.5, 0.5, math.log(2), math.log(1), 0.9, 0.8]  # second cell of the second row: (12, 12), 16x8
+    rows[0, 5, :6] = [
+        0.50007,
+        0.5,
+        math.log(2),
+        math.log(1),
+        0.9,
+        0.80007,
+    ]  # around (12, 12), 16x8
     rows[0, 20, :5], rows[0, 20, 5 + 2] = [0.5, 0.5, 0, 0, 0.5], 0.6
     graph = helper.make_graph(
         [helper.make_node("Constant", [], ["out"], value=onnx.numpy_helper.from_array(rows))],
