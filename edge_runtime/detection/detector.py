@@ -32,7 +32,9 @@ class CropDetector:
         self._engine, self._config = engine, config
         self.crop_px = engine.facts.size_wh[0]
         self.classes = engine.facts.classes
-        self._warm = False
+        # Compiled (or read from disk) now: the first object would otherwise be told of seconds late.
+        black = np.zeros((self.crop_px, self.crop_px, 3), np.uint8)
+        crop_batch(black, np.array([[0, 0, self.crop_px, self.crop_px]], np.int32), self._batch)
         self._batch = np.zeros((budget, 3, self.crop_px, self.crop_px), np.float32)
         groups = [group_of(name) for name in engine.facts.classes]
         self._groups = np.array([groups.index(g) for g in groups], np.int32)
@@ -49,11 +51,6 @@ class CropDetector:
             InferenceError: the network failed.
         """
         facts = self._engine.facts
-        if not self._warm:
-            # The kernel is compiled for this kind of picture, and the network run once, before anything happens:
-            # the first object would otherwise be told of a second late.
-            self._warm = True
-            self._engine.run(crop_batch(picture, np.array([[0, 0, self.crop_px, self.crop_px]], np.int32), self._batch))
         if not len(plan):
             return Detections.none(facts.classes)
         windows = plan.windows.astype(np.int32)

@@ -34,7 +34,7 @@ function addEvent(event) {
   const body = byId("events").tBodies[0];
   const row = body.insertRow(0);
   const track = event.track;
-  cell(row, new Date(event.time).toLocaleTimeString());
+  cell(row, new Date(event.time).toLocaleTimeString([], { hour12: false }));
   cell(row, event.type.replace("_", " "), event.type);
   cell(row, track ? `${track.label} ${track.id}` : "");
   cell(row, track ? track.score.toFixed(2) : "");
