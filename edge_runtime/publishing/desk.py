@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Protocol
 
 from edge_runtime.clock import Clock
@@ -56,8 +57,8 @@ class EventDesk:
         """
         rows = []
         for event in events:
-            latency_ms = (self._clock.now_ns() - event.at_ns) / 1e6 if self._live else None
-            rows.append(self._outbox.append(event, self._stamp(latency_ms)))
+            age_ms = (self._clock.now_ns() - event.at_ns) / 1e6 if self._live else None
+            rows.append(self._outbox.append(event, self._stamp(age_ms)))
         now_ns = self._clock.now_ns()
         if now_ns - self._trimmed_ns >= TRIM_S * 1e9:
             self._trimmed_ns = now_ns
@@ -71,12 +72,13 @@ class EventDesk:
                 self._outbox.acknowledge(row.seq)
         return [row.payload for row in rows]
 
-    def _stamp(self, latency_ms: float | None) -> Stamp:
+    def _stamp(self, age_ms: float | None) -> Stamp:
+        """Who says it, of something that happened `age_ms` ago; None: now, as far as anyone can tell."""
         return Stamp(
             node=self._node,
             camera=self._camera,
             boot=self._boot,
-            wall=self._clock.wall(),
+            wall=self._clock.wall() - timedelta(milliseconds=age_ms or 0.0),
             clock_synced=self._clock.synced(),
-            latency_ms=latency_ms,
+            latency_ms=age_ms,
         )
