@@ -32,10 +32,10 @@ class CropDetector:
         self._engine, self._config = engine, config
         self.crop_px = engine.facts.size_wh[0]
         self.classes = engine.facts.classes
+        self._batch = np.zeros((budget, 3, self.crop_px, self.crop_px), np.float32)
         # Compiled (or read from disk) now: the first object would otherwise be told of seconds late.
         black = np.zeros((self.crop_px, self.crop_px, 3), np.uint8)
         crop_batch(black, np.array([[0, 0, self.crop_px, self.crop_px]], np.int32), self._batch)
-        self._batch = np.zeros((budget, 3, self.crop_px, self.crop_px), np.float32)
         groups = [group_of(name) for name in engine.facts.classes]
         self._groups = np.array([groups.index(g) for g in groups], np.int32)
 
