@@ -53,5 +53,5 @@ def test_the_demo_clip_becomes_events_at_a_subscriber(tmp_path: Path) -> None:
     starts = [e for e in events if e["type"] == "track_start"]
     ends = [e for e in events if e["type"] == "track_end"]
     assert sorted(e["track"]["id"] for e in starts) == sorted(e["track"]["id"] for e in ends)
-    # The first car drives in at 4.35 s; see models/demo.md.
-    assert any(4.3 <= e["media_s"] <= 5.35 and e["track"]["label"] in ("car", "truck", "bus") for e in starts)
+    # Two cars drive in at 14.45 s and 14.95 s; see models/demo.md.
+    assert any(14.4 <= e["media_s"] <= 15.95 and e["track"]["label"] in ("car", "truck", "bus") for e in starts)

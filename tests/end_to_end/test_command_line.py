@@ -123,7 +123,7 @@ def test_events_on_standard_output_are_json_lines_and_nothing_else(tmp_path: Pat
         (["--set", "camera.fsp=3"], 2, "did you mean camera.fps"),
         (["--config", "nowhere.toml"], 2, "nowhere.toml"),
         (["--camera", "demo", "--broker", "http://hub"], 2, "must look like mqtt://"),
-        (["--camera", "demo", "--web", "eighty"], 2, "web.listen = eighty"),
+        (["--camera", "demo", "--broker", "none", "--web", "eighty"], 2, "web.listen = eighty"),
         (["--camera", "demo", "--broker", "mqtt://127.0.0.1:9", "--web", "0", "--need-broker"], 6, "no connection"),
         (["--camera", "demo", "--broker", "none", "--web", "0", "--events", "/nowhere/e.jsonl"], 5, "/nowhere/e.jsonl"),
     ],
