@@ -124,7 +124,8 @@ class Health:
             f"frames {d['frames_processed']} processed, {d['frames_dropped']} dropped, "
             f"{d['frames_gated']} gated; {d['fps']} fps ({d['fps_possible']} possible); "
             f"{d['regions_per_frame']:.2f} regions and "
-            f"{d['crops_per_frame']:.2f} crops a frame, {d['crops_carried']} carried, {d['budget_overflow']} over budget"
+            f"{d['crops_per_frame']:.2f} crops a frame, "
+            f"{d['crops_carried']} carried, {d['budget_overflow']} over budget"
         )
         lines.append(f"tracks {d['tracks_started']}, events {d['events']}")
         return "\n".join(lines)

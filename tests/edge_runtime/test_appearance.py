@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 
 from hypothesis import given, settings
@@ -55,7 +56,7 @@ def test_starts_and_ends_pair_up_and_updates_keep_their_distance(frames: list[li
         kinds = [kind for kind, _ in events]
         assert kinds == ["track_start", *["track_update"] * (len(kinds) - 2), "track_end"]
         updates = [at for kind, at in events if kind != "track_end"]
-        assert all(b - a >= 1e9 for a, b in zip(updates, updates[1:], strict=False))
+        assert all(b - a >= 1e9 for a, b in itertools.pairwise(updates))
 
 
 def test_nothing_is_told_of_a_track_that_was_never_confirmed() -> None:
