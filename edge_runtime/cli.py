@@ -8,6 +8,7 @@ import importlib.util
 import json
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -27,7 +28,8 @@ examples:
   edge-runtime --camera 0 --broker mqtt://hub       a camera, events to a broker on the machine `hub`
   edge-runtime --camera clip.mp4 --once --fast --events out.jsonl --stats stats.json
 
-exit codes: 0 done, 2 usage or configuration, 3 camera or clip, 4 model, 5 storage, 6 broker (--need-broker), 1 other
+exit codes: 0 done, 2 usage or configuration, 3 camera or clip, 4 model, 5 storage, 6 broker (--need-broker), 1 other,
+130 stopped by a second Ctrl-C
 """
 
 DEMO_PORT = "8080"
@@ -51,6 +53,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return error.exit_code
     except BrokenPipeError:
         return 0  # whoever read our output has seen enough
+    except KeyboardInterrupt:
+        print("edge-runtime: stopped at once; what was not sent is kept", file=sys.stderr)
+        return 130
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -113,12 +118,13 @@ def _run(arguments: Sequence[str]) -> int:
     from edge_runtime.clock import SystemClock
     from edge_runtime.runner import Run, Runner
 
-    stop: list[int] = []
+    stop: list[float] = []
 
-    def on_signal(number: int, _: FrameType | None) -> None:
-        if stop:
-            raise KeyboardInterrupt  # asked twice: at once
-        stop.append(number)
+    def on_signal(_number: int, _frame: FrameType | None) -> None:
+        # Asked again: at once. What comes within a second is the same wish, sent to the process and to its group.
+        if stop and time.monotonic() - stop[0] > 1.0:
+            raise KeyboardInterrupt
+        stop.append(time.monotonic())
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, on_signal)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _thread
 import json
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -84,6 +85,8 @@ def test_the_exported_network_answers_as_the_averaged_one(trained: Path) -> None
 
 def interrupt_after(out: Path, epochs: int) -> threading.Thread:
     """Press Ctrl-C once `epochs` epochs have ended."""
+    # A shell that starts the tests in the background has it ignored, and Python then leaves it so.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def watch() -> None:
         deadline = time.monotonic() + 60

@@ -154,7 +154,7 @@ def crossing(rng: np.random.Generator, frames: int) -> tuple[list[NDArray[np.flo
     truths, seen = [], []
     for i in range(frames):
         corner = starts + speeds * i
-        truth = np.concatenate([corner, [*corner, 40, 90]], 1).astype(np.float32)
+        truth = np.concatenate([corner, corner + np.array([40, 90])], 1).astype(np.float32)
         noisy = truth + rng.normal(0, 2.5, truth.shape).astype(np.float32)
         kept = rng.random(4) > 0.12
         truths.append(truth)
