@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -25,14 +26,14 @@ def free_port() -> int:
 class Mosquitto:
     """Starts when entered, on one port for all its lives; retained messages survive a restart."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, more: str = "") -> None:
         assert BINARY is not None
         self.port = free_port()
         self._config = folder / "mosquitto.conf"
         self._config.write_text(
             f"listener {self.port} 127.0.0.1\nallow_anonymous true\npersistence true\n"
             # Started by root, it would become another user, who could not keep sessions in this folder.
-            f"persistence_location {folder}/\nautosave_interval 1\nuser {getpass.getuser()}\n"
+            f"persistence_location {folder}/\nautosave_interval 1\nuser {getpass.getuser()}\n{more}\n"
         )
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -63,9 +64,15 @@ class Mosquitto:
                 time.sleep(0.02)
         raise AssertionError("Mosquitto did not start")
 
+    def signal(self, number: signal.Signals) -> None:
+        """SIGHUP: read the configuration again; SIGSTOP: hang; SIGCONT: go on."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
     def stop(self) -> None:
         """Stop it, and return once it is gone."""
         if self._process is not None:
+            self._process.send_signal(signal.SIGCONT)
             self._process.terminate()
             self._process.wait(DEADLINE_S)
             self._process = None
