@@ -1,0 +1,66 @@
+"""Where the page listens, `[HOST:]PORT`, and under which names it may be asked for."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+
+from edge_runtime.errors import ConfigError
+
+LOOPBACK_NAMES = ("127.0.0.1", "localhost", "::1")
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """An address to listen on.
+
+    Attributes:
+        host: a name or an IP address, IPv6 without brackets.
+        port: 0 to 65535; 0 takes a free one.
+    """
+
+    host: str
+    port: int
+
+    @property
+    def beyond_loopback(self) -> bool:
+        """Whether other machines can reach it."""
+        try:
+            return not ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host.lower() != "localhost"
+
+    @property
+    def url(self) -> str:
+        """What a browser on this machine asks for."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}/"
+
+    def answers_to(self, host_header: str) -> bool:
+        """Whether a request with this `Host` may be answered.
+
+        On loopback only for names of this machine: a page elsewhere could point a name of its own at loopback and
+        read ours through its visitor's browser (DNS rebinding). Beyond loopback, the node does not know its names.
+        """
+        return self.beyond_loopback or _name(host_header).lower() in (*LOOPBACK_NAMES, self.host.lower())
+
+
+def parse_listen(text: str) -> Listen:
+    """The address of `[HOST:]PORT`, on 127.0.0.1 where no host is given; IPv6 addresses stand in brackets.
+
+    Raises:
+        ConfigError: not such a text.
+    """
+    host, _, port = text.strip().rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    good = port.isascii() and port.isdecimal() and int(port) <= 65535
+    if not good or (not bracketed and any(c in host for c in ":[]/ ")):
+        raise ConfigError(f"web.listen = {text}: must look like 8080, 0.0.0.0:8080 or [::1]:8080")
+    return Listen(host.strip("[]") or "127.0.0.1", int(port))
+
+
+def _name(host_header: str) -> str:
+    """The host of a `Host` header, without its port and brackets."""
+    if host_header.startswith("["):
+        return host_header[1:].partition("]")[0]
+    return host_header.partition(":")[0]
