@@ -1,15 +1,20 @@
-"""The recipe of a model: what it is, what it learns from, and for how long."""
+"""The recipe of a model: what it is, what it learns from and for how long, and how it is made small.
+
+One file serves `edge-build train` (data, net, phases, ...) and `edge-build compress` (passes, evaluation, ...).
+"""
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from build_tools.data.augment import Classes, Strength
 from build_tools.data.coco import LABEL_ID, LABELS
 from build_tools.errors import RecipeError
+from build_tools.passes.registry import Step, build_steps
+from build_tools.training.constraints import During
 from edge_runtime import settings
 from edge_runtime.settings import setting
 
@@ -76,6 +81,57 @@ class PhaseEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class EvaluationEntry:
+    """What accuracy is measured on, before the first pass and after each."""
+
+    kind: Literal["agreement", "mnist", "coco", "none"] = setting(
+        "agreement", "agreement: outputs against the input model's on calibration data, no labels | mnist | coco | none"
+    )
+    data: str = setting("", "MNIST folder, or COCO-form JSON; relative to the recipe")
+    images: str = setting("", "coco: folder its file names are relative to")
+    decoder: Literal["centre", "yunet", "ultraface", "yolox"] = setting("centre", "coco: how outputs are read")
+    size_wh: tuple[int, int] = setting((320, 240), "coco: input size", low=32)
+    metric: str = setting("", "main figure: error, ap8, ap50 ...; empty: the kind's own")
+    split: Literal["validation", "test"] = setting("validation", "mnist: the last 5,000 training digits | test")
+    limit: int = setting(0, "at most so many pictures; 0: all", low=0)
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrationEntry:
+    """Unlabelled inputs that passes run the model on."""
+
+    kind: Literal["none", "random", "images", "npz", "mnist"] = setting(
+        "none", "images: a folder of pictures | npz: arrays named as the inputs | mnist | random: only for trying out"
+    )
+    path: str = setting("", "folder or file, relative to the recipe")
+    count: int = setting(128, "samples", low=1)
+    batch: int = setting(8, "samples a run", low=1)
+    size_wh: tuple[int, int] = setting((320, 256), "images: input size where the model leaves it free", low=8)
+    colour: Literal["bgr", "rgb", "grey"] = setting("bgr", "images: order of the channels")
+    mean: tuple[float, ...] = setting((0.0,), "images: subtracted from 0..255, a number or one a channel")
+    std: tuple[float, ...] = setting((1.0,), "images: divided by afterwards")
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetEntry:
+    """What a pass may cost and what the result must reach."""
+
+    bytes: int = setting(0, "the bundle must not be larger; 0: no limit", low=0)
+    loss: float = setting(0.01, "relative accuracy that may be lost against the input; beyond, a pass is undone", low=0)
+    latency: float = setting(1.05, "time against the input's; beyond, a pass is undone; 0: not timed", low=0)
+
+
+@dataclass(frozen=True, slots=True)
+class CodingEntry:
+    """How weights are coded in the bundle; always without loss."""
+
+    coder: Literal["smallest", "raw", "huffman", "rans", "adaptive"] = setting(
+        "smallest", "smallest: the best for each tensor | adaptive: context models, smallest and slow (under 1 MB)"
+    )
+    half: bool = setting(True, "round what no pass put on a grid (biases, scales) to 16 bits")
+
+
+@dataclass(frozen=True, slots=True)
 class Recipe:
     """A whole recipe."""
 
@@ -91,6 +147,12 @@ class Recipe:
     train: TrainEntry = field(default_factory=TrainEntry)
     phases: tuple[PhaseEntry, ...] = (PhaseEntry(),)
     augment: Strength = field(default_factory=Strength)
+    during: During = field(default_factory=During)
+    evaluation: EvaluationEntry = field(default_factory=EvaluationEntry)
+    calibration: CalibrationEntry = field(default_factory=CalibrationEntry)
+    budget: BudgetEntry = field(default_factory=BudgetEntry)
+    coding: CodingEntry = field(default_factory=CodingEntry)
+    passes: tuple[Step, ...] = ()
 
     def members(self) -> Classes:
         """The classes with the labels each is made of.
@@ -108,14 +170,27 @@ class Recipe:
         return Classes(self.classes, tuple(members))
 
 
-def load(path: Path) -> Recipe:
-    """The recipe at `path`.
+def read(path: Path) -> Recipe:
+    """The recipe at `path`, for whatever it is good for.
 
     Raises:
-        RecipeError: unreadable file, unknown key, wrong type or value, no data, classes or phases, or canvas sizes
-            that the network cannot take.
+        RecipeError: unreadable file, unknown key, wrong type or value.
     """
-    recipe = settings.build(Recipe, settings.read_toml(path, RecipeError), str(path), RecipeError)
+    table = settings.read_toml(path, RecipeError)
+    passes = table.pop("passes", [])
+    if not isinstance(passes, list):
+        raise RecipeError(f"{path}: passes must be a list of [[passes]] tables")
+    recipe = settings.build(Recipe, table, str(path), RecipeError)
+    return replace(recipe, passes=build_steps(passes, str(path)))
+
+
+def load(path: Path) -> Recipe:
+    """The recipe at `path`, for training.
+
+    Raises:
+        RecipeError: see `read`; no data, classes or phases, or canvas sizes that the network cannot take.
+    """
+    recipe = read(path)
     if not recipe.name or not recipe.classes or not recipe.data:
         raise RecipeError(f"{path}: name, classes and at least one [[data]] entry are needed")
     if not recipe.phases or not recipe.train.sizes_wh:
@@ -124,6 +199,18 @@ def load(path: Path) -> Recipe:
         if w % 32 or h % 32 or (recipe.train.view == "crop" and w != h):
             raise RecipeError(f"{path}: train.sizes_wh has {w}x{h}: must be multiples of 32, and square for crops")
     recipe.members()
+    return recipe
+
+
+def load_passes(path: Path) -> Recipe:
+    """The recipe at `path`, for compressing.
+
+    Raises:
+        RecipeError: see `read`; no passes.
+    """
+    recipe = read(path)
+    if not recipe.passes:
+        raise RecipeError(f"{path}: no [[passes]]; `edge-build recipe --default` shows a sound recipe")
     return recipe
 
 

@@ -1,0 +1,1 @@
+"""Writes, signs and exports `.edge` bundles."""

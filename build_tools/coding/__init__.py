@@ -1,0 +1,1 @@
+"""Entropy coding of levels: histograms, Huffman, rANS."""

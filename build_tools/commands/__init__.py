@@ -1,0 +1,1 @@
+"""The subcommands of `edge-build`, one a file."""

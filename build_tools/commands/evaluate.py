@@ -1,0 +1,75 @@
+"""`edge-build evaluate`: average precision and recall on a labelled set."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from build_tools.commands.arguments import positive, size_wh
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Declare the command and its arguments."""
+    evaluate = commands.add_parser("evaluate", help="average precision and recall on a labelled set")
+    evaluate.add_argument("model", type=Path, help="ONNX network, or the attention network with --detector")
+    evaluate.add_argument("--detector", type=Path, help="crop detector: evaluate both, as the runtime runs them")
+    evaluate.add_argument("--data", type=Path, required=True, help="COCO JSON")
+    evaluate.add_argument("--images", type=Path, required=True, help="folder its file names are relative to")
+    evaluate.add_argument("--size", type=size_wh, default=(320, 240), metavar="WxH", help="input size (320x240)")
+    evaluate.add_argument("--group", action="append", default=[], metavar="NAME=A,B", help="count labels together")
+    evaluate.add_argument("--budget", type=positive, default=8, help="crops a picture at the most (8)")
+    evaluate.add_argument("--region-score", type=float, help="regions scored below this are not cropped")
+    evaluate.add_argument("--json", action="store_true", help="all figures, for machines")
+    evaluate.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run it; the exit code."""
+    from dataclasses import replace
+
+    from tqdm import tqdm
+
+    from build_tools.evaluation.evaluate import Subject, evaluate, parse_group
+    from edge_runtime.config import AttentionConfig, CroppingConfig
+
+    attention = AttentionConfig()
+    if args.region_score is not None:
+        attention = replace(attention, score_min=args.region_score)
+    subject = Subject(args.model, args.detector, args.size, replace(CroppingConfig(), budget=args.budget), attention)
+    with tqdm(desc="evaluating", unit="picture", disable=not sys.stderr.isatty()) as bar:
+        found = evaluate(subject, args.data, args.images, dict(parse_group(g) for g in args.group), bar.update)
+    print(json.dumps(found, indent=1) if args.json else _table(found))
+    return 0
+
+
+COLUMNS = (
+    "truths",
+    "ap50",
+    "ap50_95",
+    "ap8",
+    "ap16",
+    "ap32",
+    "r8",
+    "r16",
+    "r16_p90",
+    "crop_recall8",
+    "crop_recall16",
+)
+
+
+def _table(found: dict) -> str:  # type: ignore[type-arg]
+    rows = {"all": found, **found["per_class"]}
+    for source, by in found["by_source"].items():
+        rows |= {f"{source}: {name}": figures for name, figures in by["per_class"].items()}
+    width = max(map(len, rows))
+    lines = [" " * width + "".join(f"{c:>15}" for c in COLUMNS)]
+    for name, row in rows.items():
+        cells = [row.get(c) for c in COLUMNS]
+        texts = ["-" if v is None else f"{v:.3f}" if isinstance(v, float) else str(v) for v in cells]
+        lines.append(f"{name:<{width}}" + "".join(f"{t:>15}" for t in texts))
+    lines.append(
+        f"{found['images']} pictures at {'x'.join(map(str, found['input_wh']))}, {found['model_bytes']:,} bytes"
+    )
+    return "\n".join(lines)

@@ -1,0 +1,1 @@
+"""The papers we are measured against: their models and their tables."""

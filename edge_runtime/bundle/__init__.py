@@ -1,0 +1,1 @@
+"""The `.edge` bundle: reads it safely and gives a session."""
