@@ -11,7 +11,9 @@ from build_tools.errors import BuildToolsError
 from edge_runtime.errors import EdgeRuntimeError
 
 COMMANDS = (
+    "recipe",
     "train",
+    "compress",
     "evaluate",
     "bench",
 )

@@ -12,6 +12,7 @@ from typing import Literal
 
 from build_tools.data.augment import Classes, Strength
 from build_tools.data.coco import LABEL_ID, LABELS
+from build_tools.data.pictures import InputEntry
 from build_tools.errors import RecipeError
 from build_tools.passes.registry import Step, build_steps
 from build_tools.training.constraints import During
@@ -90,7 +91,6 @@ class EvaluationEntry:
     data: str = setting("", "MNIST folder, or COCO-form JSON; relative to the recipe")
     images: str = setting("", "coco: folder its file names are relative to")
     decoder: Literal["centre", "yunet", "ultraface", "yolox"] = setting("centre", "coco: how outputs are read")
-    size_wh: tuple[int, int] = setting((320, 240), "coco: input size", low=32)
     metric: str = setting("", "main figure: error, ap8, ap50 ...; empty: the kind's own")
     split: Literal["validation", "test"] = setting("validation", "mnist: the last 5,000 training digits | test")
     limit: int = setting(0, "at most so many pictures; 0: all", low=0)
@@ -100,16 +100,13 @@ class EvaluationEntry:
 class CalibrationEntry:
     """Unlabelled inputs that passes run the model on."""
 
-    kind: Literal["none", "random", "images", "npz", "mnist"] = setting(
-        "none", "images: a folder of pictures | npz: arrays named as the inputs | mnist | random: only for trying out"
+    kind: Literal["none", "random", "images", "coco", "npz", "mnist"] = setting(
+        "none", "images: a folder | coco: a pack's pictures | npz: arrays named as the inputs | mnist | random: noise"
     )
-    path: str = setting("", "folder or file, relative to the recipe")
-    count: int = setting(128, "samples", low=1)
-    batch: int = setting(8, "samples a run", low=1)
-    size_wh: tuple[int, int] = setting((320, 256), "images: input size where the model leaves it free", low=8)
-    colour: Literal["bgr", "rgb", "grey"] = setting("bgr", "images: order of the channels")
-    mean: tuple[float, ...] = setting((0.0,), "images: subtracted from 0..255, a number or one a channel")
-    std: tuple[float, ...] = setting((1.0,), "images: divided by afterwards")
+    path: str = setting("", "folder, COCO-form JSON or file, relative to the recipe")
+    images: str = setting("", "coco: folder its file names are relative to")
+    count: int = setting(128, "samples, drawn by the recipe's seed", low=1)
+    batch: int = setting(8, "samples a run, where the model leaves that free", low=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +145,7 @@ class Recipe:
     phases: tuple[PhaseEntry, ...] = (PhaseEntry(),)
     augment: Strength = field(default_factory=Strength)
     during: During = field(default_factory=During)
+    input: InputEntry = field(default_factory=InputEntry)
     evaluation: EvaluationEntry = field(default_factory=EvaluationEntry)
     calibration: CalibrationEntry = field(default_factory=CalibrationEntry)
     budget: BudgetEntry = field(default_factory=BudgetEntry)

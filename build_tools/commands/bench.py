@@ -15,7 +15,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare the command and its arguments."""
     bench = commands.add_parser("bench", help="time networks against the first one, interleaved")
     bench.add_argument(
-        "models", type=sized_model, nargs="+", help="ONNX files; append @WxH for an input size of its own"
+        "models", type=sized_model, nargs="+", help="ONNX files or bundles; append @WxH for an input size of its own"
     )
     bench.add_argument("--size", type=size_wh, default=(320, 240), metavar="WxH", help="input size (320x240)")
     bench.add_argument("--rounds", type=positive, default=60, help="timed rounds (60)")
@@ -37,12 +37,11 @@ def run(args: argparse.Namespace) -> int:
     """Run it; the exit code."""
     from tqdm import tqdm
 
-    from build_tools.evaluation.latency import WARM_UP_ROUNDS, bench
+    from build_tools.evaluation.latency import WARM_UP_ROUNDS, Candidate, bench
 
-    models = [path for path, _ in args.models]
-    sizes = [size or args.size for _, size in args.models]
+    models = [Candidate(path.stem, path, size or args.size) for path, size in args.models]
     with tqdm(total=args.rounds + WARM_UP_ROUNDS, desc="timing", disable=not sys.stderr.isatty()) as bar:
-        timings = bench(models, sizes, args.rounds, args.threads, bar.update)
+        timings = bench(models, args.rounds, args.threads, bar.update)
     if args.json:
         print(json.dumps({"models": [asdict(t) for t in timings]}, indent=1))
         return 0

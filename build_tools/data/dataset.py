@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -12,23 +11,11 @@ from torch.utils.data import Dataset
 
 from build_tools.data.augment import Classes, Example, Strength, around, fitted, mosaic, photometric, view
 from build_tools.data.coco import LABEL_ID, Sample
-from build_tools.errors import DataError
+from build_tools.data.pictures import read_bgr
 from build_tools.training.targets import make_targets
 
 Ticket = tuple[int, int, int, int]
 """epoch, index of the sample, canvas width, canvas height."""
-
-
-def read_bgr(sample: Sample) -> NDArray[np.uint8]:
-    """The sample's picture, uint8 [h, w, 3].
-
-    Raises:
-        DataError: it cannot be read.
-    """
-    bgr = cv2.imread(str(sample.path))
-    if bgr is None:
-        raise DataError(f"{sample.path}: cannot be read as a picture")
-    return np.ascontiguousarray(np.rot90(bgr, -sample.turns))
 
 
 class TrainingPictures(Dataset[tuple[torch.Tensor, ...]]):

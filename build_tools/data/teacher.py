@@ -18,14 +18,9 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from build_tools.data.coco import LABEL_ID, Sample
+from build_tools.data.decoders import DECODERS, Found
 from build_tools.errors import DataError, ModelError
 from edge_runtime.geometry import iou, non_maximum_suppression
-
-F32 = NDArray[np.float32]
-Found = tuple[F32, F32, NDArray[np.int32]]
-"""Boxes [n, 4] xyxy in picture pixels, scores [n], labels [n] (indices into LABELS)."""
-
-COCO80 = {0: "person", 1: "bicycle", 2: "car", 3: "motorcycle", 5: "bus", 7: "truck"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,55 +35,16 @@ class TeacherConfig:
     doubt: float
 
 
-def _grid(w: int, h: int, stride: int) -> tuple[F32, F32]:
-    rows, cols = np.mgrid[0 : h // stride, 0 : w // stride].astype(np.float32)
-    return cols.ravel(), rows.ravel()
-
-
-def _centred(cx: F32, cy: F32, w: F32, h: F32) -> F32:
-    return np.stack([cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2], 1).astype(np.float32)
-
-
-def _yunet(outputs: list[F32], w: int, h: int) -> Found:
-    """YuNet (Wu et al. 2023): nine-tuple of maps per stride; score is the mean geometric of two sigmoids."""
-    boxes, scores = [], []
-    for level, stride in enumerate((8, 16, 32)):
-        d = outputs[6 + level][0]
-        cols, rows = _grid(w, h, stride)
-        sides = np.exp(np.minimum(d[:, 2:], 10.0)) * stride
-        boxes.append(_centred((cols + d[:, 0]) * stride, (rows + d[:, 1]) * stride, sides[:, 0], sides[:, 1]))
-        scores.append(np.sqrt(np.clip(outputs[level][0, :, 0] * outputs[3 + level][0, :, 0], 0, 1)))
-    flat = np.concatenate(scores)
-    return np.concatenate(boxes), flat, np.full(len(flat), LABEL_ID["face"], np.int32)
-
-
-def _yolox(outputs: list[F32], w: int, h: int) -> Found:
-    """YOLOX (Ge et al. 2021): rows of offsets, log sides, objectness and 80 classes at strides 8, 16, 32."""
-    d = outputs[0][0]
-    grids = [(*_grid(w, h, s), s) for s in (8, 16, 32)]
-    cols, rows = np.concatenate([g[0] for g in grids]), np.concatenate([g[1] for g in grids])
-    stride = np.concatenate([np.full(len(g[0]), g[2], np.float32) for g in grids])
-    sides = np.exp(d[:, 2:4]) * stride[:, None]
-    boxes = _centred((d[:, 0] + cols) * stride, (d[:, 1] + rows) * stride, sides[:, 0], sides[:, 1])
-    ours = sorted(COCO80)
-    per_class = d[:, 4:5] * d[:, [5 + i for i in ours]]
-    labels = np.array([LABEL_ID[COCO80[i]] for i in ours], np.int32)[per_class.argmax(1)]
-    return boxes, per_class.max(1), labels
-
-
-DECODERS: dict[str, tuple[Callable[[list[F32], int, int], Found], int, int]] = {
-    "yunet": (_yunet, 32, 0),
-    "yolox": (_yolox, 32, 114),
-}
-"""Decoder, the multiple its input is padded to, and the value of the padding."""
+SHAPES = {"yunet": (32, 0), "yolox": (32, 114)}
+"""The multiple that a teacher's input is padded to, and the value of the padding."""
 
 
 class Teacher:
     """A detector by others; one verb: call it with a BGR picture."""
 
     def __init__(self, config: TeacherConfig, folder: Path) -> None:
-        if config.decoder not in DECODERS:
-            raise ModelError(f"teacher decoder {config.decoder}: must be one of {', '.join(DECODERS)}")
+        if config.decoder not in SHAPES:
+            raise ModelError(f"teacher decoder {config.decoder}: must be one of {', '.join(SHAPES)}")
         self.path = folder / config.model
         if not self.path.is_file():
             raise ModelError(f"{self.path}: no such teacher; check `teachers.model` in the recipe")
@@ -102,7 +58,7 @@ class Teacher:
             raise ModelError(f"{self.path}: not a usable model; fetch it again ({str(error)[:120]})") from error
 
     def __call__(self, bgr: NDArray[np.uint8]) -> Found:
-        decode, multiple, pad = DECODERS[self.config.decoder]
+        (decode, iou_max), (multiple, pad) = DECODERS[self.config.decoder], SHAPES[self.config.decoder]
         w, h = self.config.size_wh
         scale = min(w / bgr.shape[1], h / bgr.shape[0])
         small = cv2.resize(
@@ -116,7 +72,7 @@ class Teacher:
         boxes, scores, labels = decode(outputs, canvas.shape[1], canvas.shape[0])
         likely = np.flatnonzero(scores >= self.config.doubt)
         boxes, scores, labels = boxes[likely], scores[likely], labels[likely]
-        kept = non_maximum_suppression(boxes, scores, labels, 0.45)
+        kept = non_maximum_suppression(boxes, scores, labels, iou_max)
         limit = np.array((bgr.shape[1], bgr.shape[0]) * 2, np.float32)
         return np.clip(boxes[kept] / scale, 0, limit).astype(np.float32), scores[kept], labels[kept]
 

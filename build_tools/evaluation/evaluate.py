@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from build_tools.data.coco import LABELS, Sample, read_pack
-from build_tools.data.dataset import read_bgr
+from build_tools.data.pictures import read_bgr
 from build_tools.errors import DataError, RecipeError
 from build_tools.evaluation.detection import Scored, report
 from edge_runtime.attention.network import AttentionNetwork

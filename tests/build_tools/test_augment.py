@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from build_tools.data.augment import Classes, Example, Strength, around, fitted, mosaic, photometric, view
 from build_tools.data.coco import LABEL_ID, Sample, read_pack, turned
-from build_tools.data.dataset import Tickets, TrainingPictures, read_bgr, unknown_classes
+from build_tools.data.dataset import Tickets, TrainingPictures, unknown_classes
+from build_tools.data.pictures import read_bgr
 from build_tools.errors import DataError
 from tests.build_tools.packs import Box, boxes_of, sample, write_pack
 
