@@ -31,6 +31,7 @@ class QuantizeDuring:
     bits: int = setting(0, "bits of a weight; 1: sign times scale (Rastegari et al. 2016); 0: off", low=0, high=16)
     step: Literal["lsq", "max"] = setting("lsq", "how the step size is found: learned, or the largest weight")
     per_channel: bool = setting(True, "a step size for each output channel")
+    bias_bits: int = setting(0, "bits of a bias (and of whatever else has one side); 0: float", low=0, high=16)
     activation_bits: int = setting(0, "bits of activations; 0: float", low=0, high=8)
     begin: float = setting(0.0, "share of the training after which it begins", low=0, high=1)
     layers: dict[str, int] = field(default_factory=dict)  # bits by weight name, in place of `bits`
@@ -55,10 +56,15 @@ class LowRankDuring:
 
 @dataclass(frozen=True, slots=True)
 class EntropyDuring:
-    """The bits that coding will cost, estimated differentiably, are a term of the loss (Oktay et al. 2020)."""
+    """The bits that coding will cost, estimated differentiably, are a term of the loss (Oktay et al. 2020).
 
-    weight: float = setting(0.0, "loss a bit per sample-independent weight bit, in 1e-6; 0: off", low=0)
+    They are those of quantised weights: it needs `quantize`.
+    """
+
+    weight: float = setting(0.0, "loss a coded bit, in 1e-6; 0: off, unless `bytes` is given", low=0)
+    bytes: int = setting(0, "coded bytes that are aimed at: `weight` is found on the way there; 0: it stays", low=0)
     begin: float = setting(0.0, "share of the training after which it begins", low=0, high=1)
+    end: float = setting(0.65, "share of the training after which `bytes` are reached", low=0, high=1)
 
 
 @dataclass(frozen=True, slots=True)

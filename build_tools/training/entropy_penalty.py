@@ -1,0 +1,92 @@
+"""The bits that coding a weight's levels will cost, differentiable, and how much they count in the loss.
+
+Oktay et al. 2020, "Scalable model compression by entropy penalized reparameterization", with the levels' own
+frequencies in place of a learned density: the coder adapts to just these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from build_tools.training.constraints import EntropyDuring
+
+UNSEEN = 0.3
+"""Count that every level is given beforehand, so that one that is not used costs some bits and not infinitely many."""
+FEW = 256
+"""A tensor with fewer values has no histogram to speak of: its levels are taken to fall off geometrically."""
+GAIN = 0.02
+"""Most that the weight of a bit may change in one step, as a share of itself."""
+
+
+def level_costs(levels: Tensor, highest: int) -> Tensor:
+    """Bits that each level costs, float32 [2 * highest + 1], from the frequencies of whole-numbered `levels`."""
+    if levels.numel() < FEW:
+        scale = levels.abs().mean() + UNSEEN
+        counts = (scale / (1 + scale)) ** torch.arange(-highest, highest + 1).abs()
+    else:
+        counts = torch.bincount((levels.flatten() + highest).long(), minlength=2 * highest + 1).float() + UNSEEN
+        counts = (counts + counts.flip(0)) / 2  # signs are even to the coder, or nearly so
+    return -torch.log2(counts / counts.sum())
+
+
+def coded_bits(position: Tensor, highest: int) -> Tensor:
+    """Bits of one weight's levels: between two levels the cost runs in a straight line from one's to the other's.
+
+    Args:
+        position: float32, anywhere in -highest..highest.
+        highest: level.
+    """
+    with torch.no_grad():
+        costs = level_costs(torch.round(position), highest)
+        below = torch.floor(position).clamp(-highest, highest - 1)
+        index = below.long() + highest
+    beyond = position - below
+    return (costs[index] * (1 - beyond) + costs[index + 1] * beyond).sum()
+
+
+class EntropyPenalty:
+    """The coded bits as a term of the loss, with a weight that is given, or found so that a number of bytes is met.
+
+    Args:
+        settings: weight, bytes, begin and end.
+        steps: of the whole training.
+    """
+
+    def __init__(self, settings: EntropyDuring, steps: int) -> None:
+        self._settings, self._steps = settings, steps
+        self._weight = (settings.weight or 1.0) * 1e-6
+        self._first = 0.0
+
+    @property
+    def active(self) -> bool:
+        """Whether bits count at all."""
+        return self._settings.weight > 0 or self._settings.bytes > 0
+
+    def penalty(self, positions: Iterable[tuple[Tensor, int]], step: int) -> Tensor:
+        """The term of the loss at a step.
+
+        Args:
+            positions: of the quantised weights among their levels, each with its highest level.
+            step: 0 ..
+        """
+        begin = self._settings.begin * self._steps
+        if not self.active or step < begin:
+            return torch.zeros(())
+        bits = torch.stack([coded_bits(position, highest) for position, highest in positions]).sum()
+        if self._settings.bytes:
+            self._steer(float(bits), step - begin, max(self._settings.end * self._steps - begin, 1.0))
+        return bits * self._weight
+
+    def _steer(self, bits: float, done: float, whole: float) -> None:
+        """Make a bit dearer while there are more than are due now, cheaper while there are fewer.
+
+        What is due falls geometrically from what there was at first to the bytes that are aimed at.
+        """
+        aim = 8.0 * self._settings.bytes
+        self._first = self._first or bits
+        due = self._first * (aim / self._first) ** min(1.0, done / whole)
+        over = max(-1.0, min(1.0, 5 * (bits - due) / due))
+        self._weight = min(max(self._weight * (1 + GAIN * over), 1e-7), 1e-2)
