@@ -23,7 +23,7 @@ def instead(shown: Tensor, meant: Tensor) -> Tensor:
 
     The usual `meant + (shown - meant).detach()` is off by a rounding now and then, and then no grid holds.
     """
-    return cast(Tensor, _Instead.apply(shown.detach(), meant))
+    return cast(Tensor, _Instead.apply(shown.detach(), meant))  # type: ignore[no-untyped-call]
 
 
 def rounded(values: Tensor) -> Tensor:
