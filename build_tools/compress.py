@@ -122,7 +122,7 @@ def compress(
     with tempfile.TemporaryDirectory() as scratch:
         desk = _Desk(source, recipe, folder, work or Path(scratch), progress)
         model, steps = desk.follow(recipe.passes)
-        provenance = {
+        provenance: dict[str, str | int] = {
             "source_sha256": hashlib.sha256(source.read_bytes()).hexdigest(),
             "recipe_sha256": recipe_sha256,
             "seed": recipe.seed,

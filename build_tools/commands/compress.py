@@ -50,9 +50,10 @@ def run(args: argparse.Namespace) -> int:
 
     recipe, folder, sha256, text = _recipe(args.recipe, load_passes, digest)
     if args.calibration is not None:
-        kind = "npz" if args.calibration.suffix == ".npz" else "images"
-        path = str(args.calibration.resolve())
-        recipe = replace(recipe, calibration=replace(recipe.calibration, kind=kind, path=path))
+        entry = replace(recipe.calibration, kind="images", path=str(args.calibration.resolve()))
+        if args.calibration.suffix == ".npz":
+            entry = replace(entry, kind="npz")
+        recipe = replace(recipe, calibration=entry)
     key = read_private_key(args.key) if args.key else None
     teller = _Teller(quiet=args.json)
     done = compress(

@@ -41,22 +41,36 @@ class Scored:
     inside_crop: NDArray[np.bool_] | None = None
 
 
-def match(item: Scored, ignore: NDArray[np.bool_], iou_min: float) -> NDArray[np.int8]:
+@dataclass(frozen=True, slots=True, eq=False)
+class Overlaps:
+    """How the boxes found lie on the truths: both float32 [n, m]; computed once for all sizes and thresholds."""
+
+    iou: F32
+    inside: F32
+
+    @classmethod
+    def of(cls, item: Scored) -> Overlaps:
+        """Of one picture and class."""
+        return cls(iou(item.found, item.truth), share_inside(item.found, item.truth))
+
+
+def match(
+    item: Scored, ignore: NDArray[np.bool_], iou_min: float, overlaps: Overlaps | None = None
+) -> NDArray[np.int8]:
     """1 hit, 0 false alarm, -1 left out, for each box found, in order of score; each truth is hit once."""
     outcome = np.zeros(len(item.found), np.int8)
     if not len(item.found) or not len(item.truth):
         return outcome
-    overlap, inside = iou(item.found, item.truth), share_inside(item.found, item.truth)
-    near_ignored = np.concatenate([overlap[:, ignore] >= 0.5, inside[:, item.crowd] >= 0.5], 1)
-    left_out: NDArray[np.bool_] = np.asarray(near_ignored.any(1))
+    on = overlaps or Overlaps.of(item)
+    near_ignored = np.concatenate([on.iou[:, ignore] >= 0.5, on.inside[:, item.crowd] >= 0.5], 1)
+    outcome[near_ignored.any(1)] = -1
     free = ~ignore
-    for i in range(len(item.found)):
-        candidates = np.where(free, overlap[i], 0.0)
+    # Most boxes overlap no truth enough: only the others compete for truths.
+    for i in np.flatnonzero((on.iou >= iou_min).any(1)):
+        candidates = np.where(free, on.iou[i], 0.0)
         j = int(candidates.argmax())
         if candidates[j] >= iou_min:
             outcome[i], free[j] = 1, False
-        elif left_out[i]:
-            outcome[i] = -1
     return outcome
 
 
@@ -77,9 +91,11 @@ def figures(items: Sequence[Scored]) -> dict[str, float]:
     """All figures of one class over many pictures; those without any truth are left out."""
     scores = np.concatenate([i.scores for i in items]) if items else np.zeros(0, np.float32)
 
+    overlaps = [Overlaps.of(i) for i in items]
+
     def at(px: float, iou_min: float) -> tuple[tuple[float, float, float], int]:
         ignores = [i.crowd | (i.side_px < px) for i in items]
-        outcome = [match(i, ignore, iou_min) for i, ignore in zip(items, ignores, strict=True)]
+        outcome = [match(i, g, iou_min, on) for i, g, on in zip(items, ignores, overlaps, strict=True)]
         truths = sum(int((~ignore).sum()) for ignore in ignores)
         joined = np.concatenate(outcome) if outcome else np.zeros(0, np.int8)
         return average_precision(scores, joined, truths), truths
