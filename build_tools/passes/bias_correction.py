@@ -1,0 +1,106 @@
+"""Moves biases so that rounding a layer's weights does not shift the mean of its outputs (Nagel et al. 2019, 4.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import numpy_helper
+
+from build_tools.graph import Graph, Layer, attribute
+from build_tools.model import Model
+from build_tools.passes.activations import stream
+from build_tools.passes.contract import Calibration, Progress
+from build_tools.passes.layer_inputs import Moments
+
+F64 = NDArray[np.float64]
+
+
+def correct_by_inputs(
+    before: Model, model: Model, layers: Sequence[Layer], moments: Mapping[str, Moments]
+) -> list[str]:
+    """Add (W - Q) E[x] to each bias, in place, with the mean inputs of the model before.
+
+    One pass over the calibration data serves all layers; what earlier layers shift is not seen.
+
+    Args:
+        before: the model with the weights W.
+        model: the one with the weights Q; its biases are changed.
+        layers: those whose weights changed.
+        moments: by weight name, of `before`.
+
+    Returns:
+        Why layers were left alone, one line each.
+    """
+    refused = []
+    for layer in layers:
+        if layer.weight not in moments:
+            refused.append(f"{layer.weight}: bias not corrected, its inputs cannot be laid out as patches")
+            continue
+        apart = np.asarray(before.weight(layer.weight), np.float64) - model.weight(layer.weight)
+        mean = moments[layer.weight].mean
+        rows = np.moveaxis(apart, layer.out_axis, 0).reshape(mean.shape[0], -1, mean.shape[1])
+        shift = np.einsum("grk,gk->gr", rows, mean).ravel()
+        refused += _add_to_bias(model, layer, shift)
+    return refused
+
+
+def correct_by_outputs(
+    before: Model, model: Model, layers: Sequence[Layer], calibration: Calibration, progress: Progress
+) -> list[str]:
+    """Make each layer's mean output that of the model before, layer by layer in graph order, in place.
+
+    Sees what earlier layers shift, and runs both models over the calibration data once for each layer.
+
+    Returns:
+        Why layers were left alone, one line each.
+    """
+    refused = []
+    for done, layer in enumerate(layers):
+        progress("correcting biases", done, len(layers))
+        refused += _add_to_bias(model, layer, mean_shift(before, model, layer, calibration))
+    return refused
+
+
+def mean_shift(before: Model, model: Model, layer: Layer, calibration: Calibration) -> F64:
+    """Mean output of each channel of a layer before, minus that now: float64 [channels]."""
+    tensor = Graph(before.proto).nodes[layer.index].output[0]
+    total, feeds = np.zeros(_channels(layer)), 0
+    pairs = zip(stream(before.proto, [tensor], calibration), stream(model.proto, [tensor], calibration), strict=True)
+    for then, now in pairs:
+        apart = np.asarray(then[tensor], np.float64) - now[tensor]
+        axis = 1 if layer.op in ("Conv", "ConvTranspose") else apart.ndim - 1
+        total += apart.mean(tuple(i for i in range(apart.ndim) if i != axis))
+        feeds += 1
+    return total / max(feeds, 1)
+
+
+def _channels(layer: Layer) -> int:
+    return layer.shape[layer.out_axis] * (layer.groups if layer.op == "ConvTranspose" else 1)
+
+
+def _add_to_bias(model: Model, layer: Layer, shift: F64) -> list[str]:
+    """Add to the layer's bias, or give it one."""
+    node = model.proto.graph.node[layer.index]
+    if layer.op == "Gemm" and (attribute(node, "alpha", 1.0) != 1 or attribute(node, "beta", 1.0) != 1):
+        return [f"{layer.weight}: bias not corrected, the Gemm scales its product or its bias"]
+    if layer.bias is not None:
+        if sum(layer.bias in n.input for n in model.proto.graph.node) > 1:
+            return [f"{layer.weight}: bias not corrected, other nodes read {layer.bias} too"]
+        old = model.weight(layer.bias)
+        if old.size != shift.size:
+            return [f"{layer.weight}: bias not corrected, {layer.bias} is not one value a channel"]
+        model.set_weight(layer.bias, (old + shift.reshape(old.shape)).astype(np.float32))
+        return []
+    if layer.op == "MatMul" or (len(node.input) > 2 and node.input[2]):
+        return [f"{layer.weight}: bias not corrected, it has none that is constant"]
+    name = f"{layer.weight}_bias"
+    model.proto.graph.initializer.append(numpy_helper.from_array(shift.astype(np.float32), name))
+    if model.proto.ir_version < 4:
+        entry = onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [shift.size])
+        model.proto.graph.input.append(entry)
+    del node.input[2:]
+    node.input.append(name)
+    return []
