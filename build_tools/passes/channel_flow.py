@@ -1,8 +1,8 @@
-"""Follows channels through a graph: which channel each element of each tensor belongs to, and which weights lie along them.
+"""Follows channels through a graph: which channel an element of a tensor belongs to, and which weights lie along them.
 
-Every layer that makes channels (a convolution's filters, a fully connected layer's neurons) gives out fresh labels. A rule
-for each operator carries the labels of its inputs to its outputs, joins those that meet (an Add), and ties weights to
-them (a BatchNorm's scale). So concatenation, shuffling, flattening and splitting need no cases of their own: they are done
+Every layer that makes channels (a convolution's filters, a fully connected layer's neurons) gives out fresh labels. A
+rule for each operator carries the labels of its inputs to its outputs, joins those that meet (an Add), and ties weights
+to them (a BatchNorm's scale). So concatenation, shuffling, flattening and splitting are no special cases: they are done
 on the array of labels as they are done on the tensor. What no rule understands fixes every label that it touches.
 """
 
@@ -46,6 +46,9 @@ class Use:
     role: Role
     node: int
     tensor: str
+
+
+Rules = dict[str, Callable[["Flow", int, str], None]]
 
 
 class Flow:
@@ -144,7 +147,7 @@ class Flow:
             elif name in self.ids:
                 self.labels.fix(self.ids[name], reason)
 
-    def walk(self, rules: dict[str, Callable[[Flow, int, str], None]]) -> None:
+    def walk(self, rules: Rules) -> None:
         """Apply the rules from inputs to outputs."""
         for index, node in enumerate(self.graph.nodes):
             where = f"{node_name(node, index)} ({node.op_type})"
@@ -160,9 +163,7 @@ class Flow:
                 self.labels.fix(self.ids[name], f"it is the model's output {name}")
         self._settle()
 
-    def _one(
-        self, rules: dict[str, Callable[[Flow, int, str], None]], index: int, node: onnx.NodeProto, where: str
-    ) -> None:
+    def _one(self, rules: Rules, index: int, node: onnx.NodeProto, where: str) -> None:
         if node.op_type == "Constant":
             return
         inputs = [n for n in node.input if n]
@@ -206,10 +207,8 @@ class Flow:
         for (weight, _), uses in axes.items():
             for other in uses[1:]:
                 self.labels.join(uses[0].ids, other.ids)
-            direct = {
-                u for u in users[weight] if self.graph.nodes[u].op_type not in CARRIERS or u in {x.node for x in uses}
-            }
-            missing = direct - {use.node for use in uses}
+            cutters = {use.node for use in uses}
+            missing = {u for u in users[weight] - cutters if self.graph.nodes[u].op_type not in CARRIERS}
             if weight in self._whole:
                 self.labels.fix(uses[0].ids, self._whole[weight])
             elif missing:

@@ -1,4 +1,4 @@
-"""How channels pass through operators that only move elements: reshape, transpose, join, split, slice, gather, pad, repeat.
+"""How channels pass through operators that only move elements: reshape, transpose, join, split, gather, pad, repeat.
 
 Where such an operator is told sizes or places along a channel axis, they must be rewritten after a cut: so they must be
 constants of its own, or computed from a tensor that is cut alike; else the channels are fixed.
@@ -109,11 +109,8 @@ def _pad(flow: Flow, index: int, where: str) -> None:
     rank = ids.ndim
     old, new = flow.shape(data), flow.shape(out)
     pads = flow.numbers.of(node, 1, "pads")
-    plain = (
-        attribute(node, "mode", b"constant") == b"constant"
-        and flow.numbers.is_constant(node, 1)
-        and len(node.input) < 4
-    )
+    zeros = attribute(node, "mode", b"constant") == b"constant" and len(node.input) < 4
+    plain = zeros and flow.numbers.is_constant(node, 1)
     axes = [a for a in range(rank) if old[a] != new[a] and ids.shape[a] > 1]
     if pads is None or (axes and not plain) or len(pads) != 2 * rank or any(p < 0 for p in pads):
         flow.labels.fix(ids, f"{where} pads channels in a way that is not understood")
@@ -121,12 +118,8 @@ def _pad(flow: Flow, index: int, where: str) -> None:
     for axis in axes:
         more: list[Ids] = []
         for count in (pads[axis], pads[axis + rank]):
-            sides = [count if a == axis else 1 for a in range(rank)]
-            more.append(
-                np.broadcast_to(
-                    flow.labels.fresh(count).reshape(sides), [*ids.shape[:axis], count, *ids.shape[axis + 1 :]]
-                )
-            )
+            row = flow.labels.fresh(count).reshape([count if a == axis else 1 for a in range(rank)])
+            more.append(np.broadcast_to(row, [count if a == axis else side for a, side in enumerate(ids.shape)]))
         ids = np.concatenate([more[0], ids, more[1]], axis)
     return flow.put(out, ids)
 

@@ -1,4 +1,4 @@
-"""Whole numbers that operators are told (shapes, places, paddings): their values, and which tensor's side they came from."""
+"""Whole numbers that operators are told (shapes, places, paddings): their values, and whose sides they are."""
 
 from __future__ import annotations
 

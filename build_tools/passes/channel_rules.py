@@ -15,51 +15,16 @@ from build_tools.passes.channel_labels import Ids, varying
 
 Rule = Callable[[Flow, int, str], None]
 
-KEEP = [
-    "Relu",
-    "LeakyRelu",
-    "Sigmoid",
-    "Tanh",
-    "Elu",
-    "Selu",
-    "Celu",
-    "HardSigmoid",
-    "HardSwish",
-    "Softplus",
-    "Softsign",
-    "Gelu",
-    "Mish",
-    "Swish",
-    "ThresholdedRelu",
-    "Shrink",
-    "Exp",
-    "Log",
-    "Sqrt",
-    "Abs",
-    "Neg",
-    "Erf",
-    "Sin",
-    "Cos",
-    "Tan",
-    "Atan",
-    "Floor",
-    "Ceil",
-    "Round",
-    "Reciprocal",
-    "Sign",
-    "Cast",
-    "Identity",
-    "Dropout",
-    "Clip",
-    "Not",
-    "IsNaN",
-    "IsInf",
-]
+KEEP = """
+    Relu LeakyRelu Sigmoid Tanh Elu Selu Celu HardSigmoid HardSwish Softplus Softsign Gelu Mish Swish ThresholdedRelu
+    Shrink Exp Log Sqrt Abs Neg Erf Sin Cos Tan Atan Floor Ceil Round Reciprocal Sign Cast Identity Dropout Clip Not
+    IsNaN IsInf
+"""
 """One tensor in, one out, element by element; further inputs are scalars."""
-POOLS = ["MaxPool", "AveragePool", "LpPool", "GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool"]
-ARITHMETIC = (
-    "Add Sub Mul Div Pow Mod PRelu Min Max Sum Mean Where Equal Less Greater LessOrEqual GreaterOrEqual And Or Xor"
-)
+POOLS = "MaxPool AveragePool LpPool GlobalAveragePool GlobalMaxPool GlobalLpPool"
+ARITHMETIC = """
+    Add Sub Mul Div Pow Mod PRelu Min Max Sum Mean Where Equal Less Greater LessOrEqual GreaterOrEqual And Or Xor
+"""
 REDUCTIONS = "ReduceMean ReduceMax ReduceMin ReduceSum ReduceL1 ReduceL2 ReduceProd ReduceLogSum ReduceSumSquare"
 
 
@@ -138,11 +103,12 @@ def _arithmetic(flow: Flow, index: int, where: str) -> None:
     shape = flow.shape(out)
     rank = len(shape)
     moving = [n for n in node.input if n and not flow.is_weight(n)]
-    if not moving:
-        return
-    arrays = {
-        n: flow.labels.roots(flow.ids[n]).reshape((1,) * (rank - flow.ids[n].ndim) + flow.ids[n].shape) for n in moving
-    }
+    if not moving or attribute(node, "axis") is not None:  # opset 6 had broadcasting of another kind
+        return flow.fix_inputs(node, f"{where} is not understood")
+    arrays = {}
+    for name in moving:
+        ids = flow.labels.roots(flow.ids[name])
+        arrays[name] = ids.reshape((1,) * (rank - ids.ndim) + ids.shape)
     sides = {n: (1,) * (rank - len(flow.shape(n))) + flow.shape(n) for n in moving}
     axes = {a for ids in arrays.values() for a in varying(ids)} or {a for a in range(rank) if shape[a] > 1}
     meeting = [n for n in moving if any(sides[n][a] == shape[a] and shape[a] > 1 for a in axes)] or moving
@@ -154,6 +120,7 @@ def _arithmetic(flow: Flow, index: int, where: str) -> None:
     for name in node.input:
         if name and flow.is_weight(name):
             _operand(flow, index, name, flow.ids[out], where)
+    return None
 
 
 def _operand(flow: Flow, index: int, weight: str, ids: Ids, where: str) -> None:
@@ -224,8 +191,8 @@ def _reduction(flow: Flow, index: int, where: str) -> None:
 
 
 RULES: dict[str, Rule] = {
-    **dict.fromkeys(KEEP, _keep),
-    **dict.fromkeys(POOLS, _pool),
+    **dict.fromkeys(KEEP.split(), _keep),
+    **dict.fromkeys(POOLS.split(), _pool),
     **dict.fromkeys(ARITHMETIC.split(), _arithmetic),
     **dict.fromkeys(REDUCTIONS.split(), _reduction),
     **dict.fromkeys(["Softmax", "LogSoftmax", "Hardmax", "LayerNormalization"], _softmax),

@@ -1,4 +1,4 @@
-"""Dependency groups: sets of channels that can be cut one by one, each with every slice of every weight that goes with it."""
+"""Dependency groups: channels that can be cut one by one, each with every slice of every weight that goes with it."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Group:
         id: name of the weight that makes the channels; `#1`, `#2` where one weight makes several groups (a Split).
         channels: how many there are; channel i is row i of every member's `positions`.
         members: the weights, in graph order.
-        width: places that a channel takes in the narrowest tensor it is in; kept channels * width is that tensor's width.
+        width: places that a channel takes in the tensor in which it takes the fewest.
         roots: its labels in the flow, one a channel.
     """
 
@@ -104,12 +104,11 @@ def dependencies(proto: onnx.ModelProto, calibration: Calibration | None = None)
     flow = Flow(proto, observe(proto, calibration))
     flow.walk(RULES | MOVES)
     touched: dict[int, list[tuple[int, int]]] = defaultdict(list)
-    rows = [ids for ids in flow.ids.values()] + [use.ids for use in flow.uses]
+    rows = [*flow.ids.values(), *(use.ids for use in flow.uses)]
     narrowest: dict[int, int] = {}
     for place, ids in enumerate(rows):
-        for root, count in zip(
-            *(v.tolist() for v in np.unique(flow.labels.roots(ids), return_counts=True)), strict=True
-        ):
+        found, counts = np.unique(flow.labels.roots(ids), return_counts=True)
+        for root, count in zip(found.tolist(), counts.tolist(), strict=True):
             touched[root].append((place, count))
             narrowest[root] = min(count, narrowest.get(root, count))
     by_places: dict[tuple[tuple[int, int], ...], list[int]] = defaultdict(list)
@@ -117,7 +116,8 @@ def dependencies(proto: onnx.ModelProto, calibration: Calibration | None = None)
         if not flow.labels.reason(root):
             by_places[tuple(places)].append(root)
     uses = _uses_by_root(flow)
-    groups, names = [], defaultdict(int)
+    groups: list[Group] = []
+    names: dict[str, int] = defaultdict(int)
     for roots in by_places.values():
         members = _members(flow, roots, uses)
         if any(m.role == "out" for m in members):
@@ -148,9 +148,8 @@ def _members(flow: Flow, roots: list[int], uses: dict[int, list[int]]) -> list[M
         mine = flow.labels.roots(use.ids)
         positions = np.stack([np.flatnonzero(mine == root) for root in roots])
         node = flow.graph.nodes[use.node]
-        members.append(
-            Member(use.weight, use.axis, positions, use.role, node_name(node, use.node), node.op_type, use.tensor)
-        )
+        name = node_name(node, use.node)
+        members.append(Member(use.weight, use.axis, positions, use.role, name, node.op_type, use.tensor))
     return members
 
 

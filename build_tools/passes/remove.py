@@ -1,4 +1,4 @@
-"""Cuts channels out of a model: every weight that goes with them, and every number that an operator is told about them."""
+"""Cuts channels out of a model: every weight that goes with them, and every number that operators are told of them."""
 
 from __future__ import annotations
 
