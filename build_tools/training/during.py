@@ -8,6 +8,7 @@ for bit, and are those that the last forward pass computed with.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -122,6 +123,29 @@ class Constraints:
                 truncate(weight, self._settings.lowrank.energy)
             self.effective(self._steps)
             return {name: self._settled(name, weight) for name, weight in self._weights.items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """What an interrupted training goes on from, besides the weights and `extra_parameters`."""
+        return {
+            "pruning": self._pruning.state_dict(),
+            "entropy": self._entropy.state_dict(),
+            "quantizing": self._quantizing,
+            "shared": {n: {"index": s.index, "zero": s.zero, "started": s.started} for n, s in self._shared.items()},
+            "activations": {n: {"signed": a.signed, "started": a.started} for n, a in self._activations.items()},
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there."""
+        self._pruning.load_state_dict(state["pruning"])
+        self._entropy.load_state_dict(state["entropy"])
+        self._quantizing = bool(state["quantizing"])
+        for name, shared in self._shared.items():
+            found = state["shared"][name]
+            shared.index.copy_(found["index"])
+            shared.zero, shared.started = found["zero"], found["started"]
+        for name, activation in self._activations.items():
+            found = state["activations"][name]
+            activation.signed, activation.started = found["signed"], found["started"]
 
     def _constrained(self, name: str, weight: nn.Parameter) -> Tensor:
         shared = self._shared.get(name)

@@ -80,6 +80,14 @@ class EntropyPenalty:
             self._steer(float(bits), step - begin, max(self._settings.end * self._steps - begin, 1.0))
         return bits * self._weight
 
+    def state_dict(self) -> dict[str, float]:
+        """What an interrupted training goes on from."""
+        return {"weight": self._weight, "first": self._first}
+
+    def load_state_dict(self, state: dict[str, float]) -> None:
+        """Go on from there."""
+        self._weight, self._first = state["weight"], state["first"]
+
     def _steer(self, bits: float, done: float, whole: float) -> None:
         """Make a bit dearer while there are more than are due now, cheaper while there are fewer.
 

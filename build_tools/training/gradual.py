@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -78,6 +79,14 @@ class GradualPruning:
         # A product with 0 may be -0, whose bits differ from those of the level 0.
         zeroed = torch.where(mask > 0, weight, torch.zeros_like(weight))
         return zeroed if self._final else instead(zeroed, weight)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What an interrupted training goes on from."""
+        return {"masks": dict(self.masks), "final": self._final}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there."""
+        self.masks, self._final = dict(state["masks"]), bool(state["final"])
 
     def _target(self, *names: str) -> float:
         own = [self._settings.layers[name] for name in names if name in self._settings.layers]

@@ -110,7 +110,7 @@ class ActivationStep(nn.Module):
         self.bits = bits
         self.signed = False
         self.log_step = nn.Parameter(torch.zeros(1))
-        self._started = False
+        self.started = False
 
     def span(self) -> tuple[int, int]:
         """Lowest and highest level."""
@@ -118,12 +118,12 @@ class ActivationStep(nn.Module):
 
     def forward(self, values: Tensor) -> Tensor:
         """The values on the grid; the first batch decides on the sign and the first step size."""
-        if not self._started:
+        if not self.started:
             with torch.no_grad():
                 self.signed = bool((values < 0).any())
                 step = 2 * values.abs().mean() / self.span()[1] ** 0.5
                 self.log_step.copy_(step.clamp(min=SMALLEST_STEP).log2().view(1))
-            self._started = True
+            self.started = True
         low, high = self.span()
         step = as_half(self.log_step.exp2().clamp(min=SMALLEST_STEP))
         return rounded((values / step).clamp(low, high)) * step
