@@ -69,7 +69,7 @@ class Model:
 
     def set_weight(self, name: str, values: NDArray[np.generic], grid: Grid | None = None) -> None:
         """Replace an initialiser's values (and shape); its old grid is forgotten, `grid` takes its place."""
-        self._initialiser(name).CopyFrom(numpy_helper.from_array(np.ascontiguousarray(values), name))
+        self._initialiser(name).CopyFrom(numpy_helper.from_array(np.asarray(values, order="C"), name))
         self.grids.pop(name, None)
         if grid is not None:
             self.grids[name] = grid
