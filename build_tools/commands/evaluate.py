@@ -1,4 +1,4 @@
-"""`edge-build evaluate`: average precision and recall on a labelled set."""
+"""`edge-build evaluate`: average precision and recall on a labelled set, or the error on MNIST."""
 
 from __future__ import annotations
 
@@ -8,25 +8,36 @@ import sys
 from pathlib import Path
 
 from build_tools.commands.arguments import positive, size_wh
+from build_tools.errors import RecipeError
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare the command and its arguments."""
-    evaluate = commands.add_parser("evaluate", help="average precision and recall on a labelled set")
-    evaluate.add_argument("model", type=Path, help="ONNX network, or the attention network with --detector")
+    evaluate = commands.add_parser("evaluate", help="average precision and recall on a labelled set, or MNIST's error")
+    evaluate.add_argument("model", type=Path, help="ONNX network or bundle; the attention network with --detector")
     evaluate.add_argument("--detector", type=Path, help="crop detector: evaluate both, as the runtime runs them")
-    evaluate.add_argument("--data", type=Path, required=True, help="COCO JSON")
-    evaluate.add_argument("--images", type=Path, required=True, help="folder its file names are relative to")
+    evaluate.add_argument("--data", type=Path, help="COCO JSON")
+    evaluate.add_argument("--images", type=Path, help="folder its file names are relative to")
     evaluate.add_argument("--size", type=size_wh, default=(320, 240), metavar="WxH", help="input size (320x240)")
     evaluate.add_argument("--group", action="append", default=[], metavar="NAME=A,B", help="count labels together")
     evaluate.add_argument("--budget", type=positive, default=8, help="crops a picture at the most (8)")
     evaluate.add_argument("--region-score", type=float, help="regions scored below this are not cropped")
+    digits = evaluate.add_argument_group("digits")
+    digits.add_argument("--mnist", type=Path, metavar="DIR", help="MNIST's folder: error in percent, bytes")
+    digits.add_argument(
+        "--split", choices=("test", "validation"), default="test", help="test, or the last 5,000 training digits"
+    )
+    digits.add_argument("--divisor", type=float, default=255.0, help="pixels 0..255 are divided by this (255)")
     evaluate.add_argument("--json", action="store_true", help="all figures, for machines")
     evaluate.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Run it; the exit code."""
+    if args.mnist:
+        return _digits(args)
+    if not (args.data and args.images):
+        raise RecipeError("evaluate needs --data and --images, or --mnist; see `edge-build evaluate --help`")
     from dataclasses import replace
 
     from tqdm import tqdm
@@ -41,6 +52,18 @@ def run(args: argparse.Namespace) -> int:
     with tqdm(desc="evaluating", unit="picture", disable=not sys.stderr.isatty()) as bar:
         found = evaluate(subject, args.data, args.images, dict(parse_group(g) for g in args.group), bar.update)
     print(json.dumps(found, indent=1) if args.json else _table(found))
+    return 0
+
+
+def _digits(args: argparse.Namespace) -> int:
+    from build_tools.evaluation.classification import evaluate_digits
+
+    found = evaluate_digits(args.model, args.mnist, args.split, args.divisor)
+    if args.json:
+        print(json.dumps(found, indent=1))
+        return 0
+    weights = f", weights {found['weights_bytes']:,}" if "weights_bytes" in found else ""
+    print(f"{found['error']:.2f} % of {found['digits']:,} digits read wrongly; {found['model_bytes']:,} bytes{weights}")
     return 0
 
 

@@ -77,7 +77,7 @@ class EntropyPenalty:
             return torch.zeros(())
         bits = torch.stack([coded_bits(position, highest) for position, highest in positions]).sum()
         if self._settings.bytes:
-            self._steer(float(bits), step - begin, max(self._settings.end * self._steps - begin, 1.0))
+            self._steer(float(bits.detach()), step - begin, max(self._settings.end * self._steps - begin, 1.0))
         return bits * self._weight
 
     def state_dict(self) -> dict[str, float]:
