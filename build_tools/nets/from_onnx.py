@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +29,9 @@ WEIGHT_INPUTS: dict[str, tuple[int, ...]] = {
     "Gather": (0,), "QuantizeLinear": (0,),
 }  # fmt: skip
 """Inputs of an operator where a constant is something that was learned; anywhere else it is a setting."""
+
+KERNEL_INPUTS: dict[str, tuple[int, ...]] = {"Conv": (1,), "ConvTranspose": (1,), "Gemm": (0, 1), "MatMul": (0, 1)}
+"""Inputs of an operator where a constant is the weight of a layer, neither bias nor scale."""
 
 MOVES = ("Reshape", "Transpose", "Identity", "Squeeze", "Unsqueeze", "Flatten", "Cast", "Expand")
 """A weight is still the same weight behind these."""
@@ -60,6 +63,7 @@ class OnnxModule(nn.Module):
         outputs: names of its outputs.
         parameter_of: parameter name by initialiser name.
         initialiser_of: the other way round.
+        kernels: names of the initialisers that are weights of layers, and no biases or scales.
 
     Raises:
         ModelError: an operator that is not known, or a weight of an unknown type; with the node's name.
@@ -76,7 +80,8 @@ class OnnxModule(nn.Module):
         self._buffer_of: dict[str, str] = {}
         self._rounded: dict[str, torch.dtype] = {}
         self._constants: dict[str, Tensor] = {}
-        learned, readers = _learned(graph)
+        learned, readers = _learned(graph, WEIGHT_INPUTS)
+        self.kernels = _learned(graph, KERNEL_INPUTS)[0]
         for tensor in graph.initializer:
             self._hold(tensor.name, numpy_helper.to_array(tensor), tensor.name in learned, readers[tensor.name])
         for index, node in enumerate(graph.node):
@@ -90,6 +95,7 @@ class OnnxModule(nn.Module):
         feeds: Mapping[str, Tensor] | Tensor,
         weights: Mapping[str, Tensor] | None = None,
         capture: Sequence[str] = (),
+        inner: Mapping[str, Callable[[Tensor], Tensor]] | None = None,
     ) -> dict[str, Tensor]:
         """Run the graph.
 
@@ -97,6 +103,7 @@ class OnnxModule(nn.Module):
             feeds: inputs by name, or the first input.
             weights: by initialiser name, used in place of the parameters (pruned, quantised, ... as training asks).
             capture: names of inner tensors that are wanted besides the outputs.
+            inner: what becomes of an inner tensor or input, by its name, before anybody reads it.
 
         Returns:
             Outputs and captured tensors by name.
@@ -104,7 +111,9 @@ class OnnxModule(nn.Module):
         Raises:
             ModelError: a missing input or an unknown tensor; a node that does not take what it is given.
         """
+        changes = inner or {}
         values = self._start(feeds, weights or {})
+        values |= {name: change(values[name]) for name, change in changes.items() if name in values}
         wanted = (*self.outputs, *capture)
         kept = {name: values[name] for name in wanted if name in values}
         for step in self._steps:
@@ -117,9 +126,9 @@ class OnnxModule(nn.Module):
                     f"node {step.call.node} ({step.call.op}) does not take inputs of shape {shapes}: {line}"
                 ) from error
             for name, value in zip(step.outputs, (made,) if isinstance(made, Tensor) else made, strict=False):
-                values[name] = value
+                values[name] = changes[name](value) if name in changes else value
                 if name in wanted:
-                    kept[name] = value
+                    kept[name] = values[name]
             for name in step.finished:
                 values.pop(name, None)
         missing = [name for name in wanted if name not in kept]
@@ -211,8 +220,8 @@ def _steps(graph: onnx.GraphProto, opset: int) -> list[_Step]:
     return steps
 
 
-def _learned(graph: onnx.GraphProto) -> tuple[set[str], dict[str, list[str]]]:
-    """Names of the initialisers that were learned, and which operators read each initialiser."""
+def _learned(graph: onnx.GraphProto, places: Mapping[str, tuple[int, ...]]) -> tuple[set[str], dict[str, list[str]]]:
+    """Names of the float initialisers that operators have at `places`, and the operators that read each initialiser."""
     readers: dict[str, list[tuple[onnx.NodeProto, int]]] = defaultdict(list)
     for node in graph.node:
         for place, name in enumerate(node.input):
@@ -224,7 +233,7 @@ def _learned(graph: onnx.GraphProto) -> tuple[set[str], dict[str, list[str]]]:
         for node, place in readers[name]:
             if node.op_type in MOVES and place == 0 and used_as_weight(node.output[0]):
                 return True
-            if place not in WEIGHT_INPUTS.get(node.op_type, ()):
+            if place not in places.get(node.op_type, ()):
                 continue
             # What an input is shifted and scaled by is its normalisation, and no weight.
             if node.op_type in ("Add", "Sub", "Mul", "Div") and inputs & set(node.input):
