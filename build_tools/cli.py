@@ -11,6 +11,7 @@ from build_tools.errors import BuildToolsError
 from edge_runtime.errors import EdgeRuntimeError
 
 COMMANDS = (
+    "doctor",
     "recipe",
     "train",
     "compress",
