@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from build_tools.coding.huffman import encode_huffman
+from build_tools.coding.rans import encode_rans
 from build_tools.coding.raw import encode_raw
 from build_tools.errors import PassError
-from edge_runtime.bundle.entropy import HIGHEST, LOWEST
+from edge_runtime.bundle.alphabet import HIGHEST, LOWEST
 
 MAX_ADAPTIVE = 1_000_000
 """Levels up to which the adaptive coder is tried: beyond, its tables cost static coders nothing, and it is slow."""
@@ -30,7 +32,11 @@ class Coded:
     payload: bytes
 
 
-ENCODERS: dict[str, Callable[[NDArray[Any]], bytes]] = {"raw": encode_raw}
+ENCODERS: dict[str, Callable[[NDArray[Any]], bytes]] = {
+    "raw": encode_raw,
+    "huffman": encode_huffman,
+    "rans": encode_rans,
+}
 """From the fastest to decode to the slowest, so that ties go to the faster one."""
 
 

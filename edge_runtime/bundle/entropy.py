@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from edge_runtime.bundle.alphabet import HIGHEST, I16, LOWEST
 from edge_runtime.bundle.bits import Bits
+from edge_runtime.bundle.huffman import decode_huffman
+from edge_runtime.bundle.rans import decode_rans
 from edge_runtime.errors import FormatError, IntegrityError
 
-I16 = NDArray[np.int16]
 Payload = bytes | memoryview
-LOWEST, HIGHEST = -32768, 32767
-"""Of a level."""
 _CHUNK = 1 << 16
 """Levels unpacked at a time; a multiple of 8, so that every chunk begins at a whole byte."""
 
@@ -93,4 +93,8 @@ def _decode_raw(payload: memoryview, shape: tuple[int, ...]) -> I16:
     return levels
 
 
-_DECODERS: dict[str, Callable[[memoryview, tuple[int, ...]], I16]] = {"raw": _decode_raw}
+_DECODERS: dict[str, Callable[[memoryview, tuple[int, ...]], I16]] = {
+    "raw": _decode_raw,
+    "huffman": decode_huffman,
+    "rans": decode_rans,
+}
