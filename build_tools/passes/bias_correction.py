@@ -39,11 +39,11 @@ def correct_by_inputs(
         if layer.weight not in moments:
             refused.append(f"{layer.weight}: bias not corrected, its inputs cannot be laid out as patches")
             continue
-        apart = np.asarray(before.weight(layer.weight), np.float64) - model.weight(layer.weight)
+        apart = _exact(before, layer.weight) - _exact(model, layer.weight)
         mean = moments[layer.weight].mean
         rows = np.moveaxis(apart, layer.out_axis, 0).reshape(mean.shape[0], -1, mean.shape[1])
         shift = np.einsum("grk,gk->gr", rows, mean).ravel()
-        refused += _add_to_bias(model, layer, shift)
+        refused += add_to_bias(model, layer, shift)
     return refused
 
 
@@ -60,7 +60,7 @@ def correct_by_outputs(
     refused = []
     for done, layer in enumerate(layers):
         progress("correcting biases", done, len(layers))
-        refused += _add_to_bias(model, layer, mean_shift(before, model, layer, calibration))
+        refused += add_to_bias(model, layer, mean_shift(before, model, layer, calibration))
     return refused
 
 
@@ -77,11 +77,15 @@ def mean_shift(before: Model, model: Model, layer: Layer, calibration: Calibrati
     return total / max(feeds, 1)
 
 
+def _exact(model: Model, name: str) -> F64:
+    return np.asarray(model.weight(name), np.float64)
+
+
 def _channels(layer: Layer) -> int:
     return layer.shape[layer.out_axis] * (layer.groups if layer.op == "ConvTranspose" else 1)
 
 
-def _add_to_bias(model: Model, layer: Layer, shift: F64) -> list[str]:
+def add_to_bias(model: Model, layer: Layer, shift: F64) -> list[str]:
     """Add to the layer's bias, or give it one."""
     node = model.proto.graph.node[layer.index]
     if layer.op == "Gemm" and (attribute(node, "alpha", 1.0) != 1 or attribute(node, "beta", 1.0) != 1):
@@ -89,7 +93,7 @@ def _add_to_bias(model: Model, layer: Layer, shift: F64) -> list[str]:
     if layer.bias is not None:
         if sum(layer.bias in n.input for n in model.proto.graph.node) > 1:
             return [f"{layer.weight}: bias not corrected, other nodes read {layer.bias} too"]
-        old = model.weight(layer.bias)
+        old = _exact(model, layer.bias)
         if old.size != shift.size:
             return [f"{layer.weight}: bias not corrected, {layer.bias} is not one value a channel"]
         model.set_weight(layer.bias, (old + shift.reshape(old.shape)).astype(np.float32))

@@ -37,7 +37,7 @@ def _fold_one(proto: onnx.ModelProto) -> str | None:
         if node.op_type not in ("Cast", "Reshape") or node.input[0] not in stored:
             continue
         readers = graph.readers[node.output[0]]
-        if not readers or any(r.op_type not in WEIGHT_READERS + ("Cast", "Reshape") for r in readers):
+        if not readers or any(r.op_type not in (*WEIGHT_READERS, "Cast", "Reshape") for r in readers):
             continue
         if node.output[0] in graph.outputs:
             continue
@@ -55,7 +55,7 @@ def _fold_one(proto: onnx.ModelProto) -> str | None:
             kept = [values.shape[i] if side == 0 else int(side) for i, side in enumerate(shape.tolist())]
             values = values.reshape(kept)
         alone = len(graph.readers[node.input[0]]) == 1 and node.input[0] not in graph.outputs
-        name = node.input[0] if alone else node.output[0]
+        name: str = node.input[0] if alone else node.output[0]
         tensor = numpy_helper.from_array(np.ascontiguousarray(values), name)
         if alone:
             stored[name].CopyFrom(tensor)

@@ -152,12 +152,17 @@ def _scalable(graph: Graph, layer: Layer) -> bool:
 
 
 def _spread_out(weight: NDArray[np.generic], layer: Layer) -> F64:
-    return np.abs(np.moveaxis(weight, layer.out_axis, 0)).reshape(layer.shape[layer.out_axis], -1).max(1).astype(float)
+    return _largest(weight, layer.out_axis)
 
 
 def _spread_in(weight: NDArray[np.generic], layer: Layer) -> F64:
-    axis = layer.out_axis if layer.depthwise else layer.in_axis
-    return np.abs(np.moveaxis(weight, axis, 0)).reshape(layer.shape[axis], -1).max(1).astype(float)
+    return _largest(weight, layer.out_axis if layer.depthwise else layer.in_axis)
+
+
+def _largest(weight: NDArray[np.generic], axis: int) -> F64:
+    magnitudes = np.abs(np.moveaxis(np.asarray(weight, np.float64), axis, 0))
+    most: F64 = magnitudes.reshape(len(magnitudes), -1).max(1)
+    return most
 
 
 def _along(scale: F64, axis: int, ndim: int) -> NDArray[np.float32]:

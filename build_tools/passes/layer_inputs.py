@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx
@@ -118,11 +119,13 @@ def patches(
     padded = np.pad(np.asarray(x, np.float32), [(0, 0), (0, 0), *pads])
     axes = tuple(range(2, 2 + sides))
     windows = np.lib.stride_tricks.sliding_window_view(padded, reach, axis=axes)
-    windows = windows[(slice(None), slice(None), *(slice(None, None, s) for s in strides))]
-    windows = windows[(..., *(slice(None, None, d) for d in dilations))]
+    every = slice(None)
+    index: tuple[Any, ...] = (every, every, *(slice(None, None, s) for s in strides))
+    windows = windows[(*index, *(slice(None, None, d) for d in dilations))]
     places = (windows.shape[0], *windows.shape[2 : 2 + sides])
     picked = np.unravel_index(_some(int(np.prod(places)), positions, rng), places)
-    rows = windows[(picked[0], slice(None), *picked[1:])]  # [p, channels, *kernel]
+    index = (picked[0], every, *picked[1:])
+    rows = windows[index]  # [p, channels, *kernel]
     rows = rows.reshape(len(rows), layer.groups, -1).transpose(1, 0, 2)
     return np.ascontiguousarray(rows)
 

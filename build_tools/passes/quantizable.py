@@ -18,6 +18,8 @@ from edge_runtime.settings import nearest
 OUT_AXES = {"LSTM": 1, "GRU": 1, "RNN": 1, "Gather": 0, "MatMul": -1, "Gemm": 0, "Conv": 0, "ConvTranspose": 1}
 """Operators whose constant matrices are weights, with the axis their outputs lie on where no `Layer` tells it."""
 
+MOVERS = ("Slice", "Split", "Concat", "Squeeze", "Unsqueeze", "Reshape", "Transpose", "Identity", "Cast")
+
 
 @dataclass(frozen=True, slots=True)
 class Target:
@@ -52,23 +54,24 @@ def find_targets(model: Model) -> list[Target]:
     layers: dict[str, list[Layer]] = {}
     for layer in graph.layers():
         layers.setdefault(layer.weight, []).append(layer)
-    read_by: dict[str, set[str]] = {}
+    read_by: dict[str, list[onnx.NodeProto]] = {}
     for node in _all_nodes(model.proto.graph):
         for name in node.input:
-            read_by.setdefault(name, set()).add(node.op_type)
+            read_by.setdefault(name, []).append(node)
     targets = []
     for name in model.weight_names():
         values = graph.constants[name]
-        if values.dtype != np.float32 or sum(side > 1 for side in values.shape) < 2:
-            if name not in layers or values.dtype != np.float32 or values.size == 0:
-                continue
+        if values.dtype != np.float32 or values.size == 0:
+            continue
         if name in layers:
             axis = layers[name][0].out_axis
-        else:
-            readers = sorted(read_by.get(name, set()) & OUT_AXES.keys())
-            if not readers:
+        elif sum(side > 1 for side in values.shape) >= 2:
+            direct = sorted({node.op_type for node in read_by.get(name, [])} & OUT_AXES.keys())
+            if not direct and not _moves_into_weight(name, read_by):
                 continue
-            axis = OUT_AXES[readers[0]] % values.ndim
+            axis = OUT_AXES[direct[0]] % values.ndim if direct else 0
+        else:
+            continue
         targets.append(Target(name, axis, tuple(values.shape), tuple(layers.get(name, ()))))
     return targets
 
@@ -139,12 +142,26 @@ def on_grid(values: NDArray[np.generic], grid: Grid) -> bool:
     if grid.axis is not None:
         shape[grid.axis] = -1
     scales = grid.table.reshape(shape)
-    levels = np.rint(values / scales)
+    floats = np.asarray(values, np.float32)
+    levels = np.rint(floats / scales)
     if grid.bits == 1:
         inside = bool((np.abs(levels) == 1).all())
     else:
         inside = bool((levels >= -(2 ** (grid.bits - 1))).all() and (levels < 2 ** (grid.bits - 1)).all())
-    return inside and bool(np.array_equal(levels.astype(np.float32) * scales, values))
+    return inside and bool(np.array_equal(levels.astype(np.float32) * scales, floats))
+
+
+def _moves_into_weight(name: str, read_by: Mapping[str, list[onnx.NodeProto]]) -> bool:
+    """Whether a constant's values reach a layer or cell unchanged, only moved (PyTorch's LSTMs are exported so)."""
+    waiting, seen = [name], {name}
+    while waiting:
+        for node in read_by.get(waiting.pop(), []):
+            if node.op_type in OUT_AXES:
+                return True
+            if node.op_type in MOVERS:
+                waiting += [out for out in node.output if out not in seen]
+                seen |= set(node.output)
+    return False
 
 
 def _all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:

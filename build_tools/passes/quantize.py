@@ -1,4 +1,4 @@
-"""Quantisation after training: weights on 2 to 8 (or 16) bits; or weights and activations on int8, where that is faster."""
+"""Quantisation after training: weights on few bits, or weights and activations on int8 where that is faster."""
 
 from __future__ import annotations
 

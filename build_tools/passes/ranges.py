@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -130,7 +131,7 @@ def entropy_bins_reference(counts: F64, levels: int) -> int:
         clipped[-1] += counts[bins:].sum()
         spread = np.zeros(bins)
         edges = [level * bins // levels for level in range(levels + 1)]
-        for start, stop in zip(edges[:-1], edges[1:], strict=True):
+        for start, stop in pairwise(edges):
             alive = counts[start:stop] > 0
             if alive.any():
                 spread[start:stop][alive] = counts[start:stop].sum() / alive.sum()
