@@ -15,7 +15,7 @@ from build_tools.data.calibration import open_calibration
 from build_tools.errors import BudgetError, BuildToolsError, PassError
 from build_tools.evaluation.gate import evaluator
 from build_tools.evaluation.latency import Candidate, Timing, bench
-from build_tools.model import Model
+from build_tools.model import Model, check_place
 from build_tools.passes.contract import Change, Context, Fact, Progress, Score
 from build_tools.passes.registry import Step
 from build_tools.recipe import Recipe
@@ -119,6 +119,7 @@ def compress(
         BuildToolsError: anything else that is wrong, with pass, node or key.
     """
     started = time.monotonic()
+    check_place(out)
     with tempfile.TemporaryDirectory() as scratch:
         desk = _Desk(source, recipe, folder, work or Path(scratch), progress)
         model, steps = desk.follow(recipe.passes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -131,5 +132,21 @@ def write_whole(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         partial.replace(path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
         raise ModelError(f"{path}: cannot be written ({error.strerror}); free space or choose another place") from error
+
+
+def check_place(path: Path) -> None:
+    """Refuse a place that cannot be written before hours of work end there.
+
+    Raises:
+        ModelError: its folder cannot be made or written.
+    """
+    folder = path.parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be written ({error.strerror}); choose another place") from error
+    if not os.access(folder, os.W_OK) or path.is_dir():
+        raise ModelError(f"{path}: cannot be written; choose another place")
