@@ -10,7 +10,7 @@ from build_tools.graph import attribute
 
 
 def free_batch(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy whose reshapes work out their first side from the batch they get.
+    """A copy whose inputs have an open first side, and whose reshapes work out theirs from the batch they get.
 
     A first side that is written down is replaced: by -1 where all others are fixed (the values of a batch of n are n
     times as many), by 0, which means "as it comes", where it is 1 and another side is open. This is right wherever the
@@ -41,4 +41,9 @@ def free_batch(proto: onnx.ModelProto) -> onnx.ModelProto:
         name = f"{node.input[1]}_any_batch_{index}"
         graph.initializer.append(numpy_helper.from_array(shape, name))
         node.input[1] = name
+    del graph.value_info[:]
+    for value in (*graph.input, *graph.output):
+        sides = value.type.tensor_type.shape.dim
+        if value.name not in values and len(sides) and sides[0].dim_value == 1:
+            sides[0].dim_param = "batch"
     return freed

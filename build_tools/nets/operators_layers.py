@@ -61,7 +61,7 @@ def _conv_transpose(call: Call, x: Tensor, w: Tensor, b: Tensor | None = None) -
     if target is not None:
         spans = zip(x.shape[2:], w.shape[2:], strides, dilations, extra, target[-spatial:], strict=True)
         totals = [(side - 1) * s + e + (k - 1) * d + 1 - out for side, k, s, d, e, out in spans]
-        before = [t - t // 2 if how == "SAME_UPPER" else t // 2 for t in totals]
+        before = [t // 2 if how == "SAME_UPPER" else t - t // 2 for t in totals]
         after = [t - b for t, b in zip(totals, before, strict=True)]
     # torch wants output padding below the stride; the last rows can as well be padding less cut off.
     y: Tensor = TRANSPOSED[spatial - 1](x, w, b, list(strides), 0, 0, call.get("group", 1), list(dilations))
