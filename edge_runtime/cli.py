@@ -19,6 +19,7 @@ from edge_runtime.errors import EdgeRuntimeError
 
 EPILOG = """\
 commands:
+  edge-runtime bench [MODEL ...]    time models on this node, or its layers (--table FILE.json)
   edge-runtime config [--default]   print the settings in force, or the commented defaults
   edge-runtime schema               print the JSON Schema of an event
   edge-runtime version              print the version
@@ -38,7 +39,7 @@ DEMO_PORT = "8080"
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    commands = {"config": _config, "schema": _schema, "version": _version}
+    commands = {"bench": _bench, "config": _config, "schema": _schema, "version": _version}
     debug = "--debug" in arguments
     try:
         if arguments and not arguments[0].startswith("-"):
@@ -143,6 +144,12 @@ def _demonstrated(config: configuration.Config, args: argparse.Namespace) -> con
     if args.web is None and "web.listen" not in asked and importlib.util.find_spec("aiohttp"):
         config = dataclasses.replace(config, web=dataclasses.replace(config.web, listen=DEMO_PORT))
     return config
+
+
+def _bench(arguments: Sequence[str]) -> int:
+    from edge_runtime.bench.command import run
+
+    return run(arguments)
 
 
 def _config(arguments: Sequence[str]) -> int:
