@@ -81,7 +81,7 @@ class Preparation:
             pixels = cv2.cvtColor(canvas, cv2.COLOR_BGR2GRAY)[:, :, None]
         else:
             pixels = canvas[:, :, ::-1] if entry.colour == "rgb" else canvas
-        ready = (pixels.astype(np.float32) - np.float32(entry.mean)) / np.float32(entry.std)
+        ready = (pixels.astype(np.float32) - np.array(entry.mean, np.float32)) / np.array(entry.std, np.float32)
         if not self.channels_last:
             ready = ready.transpose(2, 0, 1)
         return Prepared(np.ascontiguousarray(ready[None], np.float32), scale)

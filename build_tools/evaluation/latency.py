@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
+from numpy.typing import NDArray
 
 from build_tools.errors import ModelError
 from edge_runtime.bundle.reader import is_bundle, open_bundle
@@ -107,7 +108,7 @@ def _runner(candidate: Candidate, threads: int) -> Callable[[], object]:
     return lambda: session.run(None, feed)
 
 
-def _values(entry: ort.NodeArg, size_wh: tuple[int, int]) -> np.ndarray:  # type: ignore[type-arg]
+def _values(entry: ort.NodeArg, size_wh: tuple[int, int]) -> NDArray[np.generic]:
     """An input's values: noise of 0..255 in the shape of a picture where sides are free."""
     w, h = (s + -s % 32 for s in size_wh)
     free = {0: 1, 1: 3, 2: h, 3: w} if len(entry.shape) == 4 else {}
