@@ -11,7 +11,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from edge_runtime.bench.interleaved import interleaved, noise_feed, session_options
+from edge_runtime.bench.interleaved import interleaved, noise_feed, quiet_clock, session_options
 from edge_runtime.bench.onnx_bytes import graph, model, node, tensor, value
 from edge_runtime.bench.table import DeviceTable, Kind, Row
 
@@ -86,19 +86,20 @@ def measure(
         threads: of a session.
         progress: told of each probe done.
     """
+    clock_ns = quiet_clock(threads)
     rows = []
     for probe in asked:
         if probe.macs() > MOST_MACS:
             progress(1)
             continue
         runs = [(str(n), _runner(probe.chain(n), threads)) for n in (SHORT, LONG)]
-        short, long = (t.median_ms for t in interleaved(runs, rounds))
+        short, long = (t.median_ms for t in interleaved(runs, rounds, clock_ns=clock_ns))
         # Noise of the clock can make the longer chain the faster one, of layers that cost next to nothing.
         ms = max((long - short) / (LONG - SHORT), long / LONG / 20)
         positions = probe.side_wh[0] * probe.side_wh[1]
         rows.append(Row(probe.kind, probe.bits, probe.channels, positions, probe.macs(), ms))
         progress(1)
-    start = interleaved([("start", _runner(NOTHING.chain(1), threads))], rounds)[0].median_ms
+    start = interleaved([("start", _runner(NOTHING.chain(1), threads))], rounds, clock_ns=clock_ns)[0].median_ms
     return DeviceTable(device(threads), tuple(rows), start)
 
 
