@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx
@@ -28,6 +28,7 @@ class Member:
             grouped convolution).
         role: out: the slices make the channel | in: they read it | each: one parameter (or depthwise filter) a channel.
         node: name of the node that uses the weight.
+        index: its place in the graph.
         op: its operator.
         tensor: where the channels are: the node's output for `out` and `each`, its input for `in`.
     """
@@ -37,6 +38,7 @@ class Member:
     positions: NDArray[np.int64]
     role: Role
     node: str
+    index: int
     op: str
     tensor: str
 
@@ -149,7 +151,7 @@ def _members(flow: Flow, roots: list[int], uses: dict[int, list[int]]) -> list[M
         positions = np.stack([np.flatnonzero(mine == root) for root in roots])
         node = flow.graph.nodes[use.node]
         name = node_name(node, use.node)
-        members.append(Member(use.weight, use.axis, positions, use.role, name, node.op_type, use.tensor))
+        members.append(Member(use.weight, use.axis, positions, use.role, name, use.node, node.op_type, use.tensor))
     return members
 
 
@@ -157,9 +159,7 @@ def _in_order(members: list[Member], roots: NDArray[np.int64]) -> tuple[tuple[Me
     """Number the channels as the first weight that makes them has them."""
     lead = next((m for m in members if m.role == "out"), members[0])
     order = np.argsort(lead.positions[:, 0])
-    sorted_members = tuple(
-        Member(m.weight, m.axis, m.positions[order], m.role, m.node, m.op, m.tensor) for m in members
-    )
+    sorted_members = tuple(replace(m, positions=m.positions[order]) for m in members)
     return sorted_members, roots[order]
 
 

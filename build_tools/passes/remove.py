@@ -16,6 +16,8 @@ from build_tools.passes.channel_flow import Flow, captured
 from build_tools.passes.groups import Dependencies, dependencies
 
 Mask = NDArray[np.bool_]
+Kept = Mapping[str, Sequence[int] | NDArray[np.int64]]
+"""Group id -> indices of the channels that stay."""
 
 
 class Cut:
@@ -29,6 +31,25 @@ class Cut:
     def __init__(self, flow: Flow, gone: NDArray[np.int64]) -> None:
         self._flow = flow
         self._gone = gone
+
+    @classmethod
+    def of(cls, known: Dependencies, kept: Kept) -> Cut:
+        """The cut that keeps only these channels of each named group.
+
+        Raises:
+            PassError: a group that does not exist, an index it does not have, or no channel left.
+        """
+        gone = [np.zeros(0, np.int64)]
+        for group_id, indices in kept.items():
+            group = known.group(group_id)
+            if group is None:
+                names = ", ".join(g.id for g in known.groups)
+                raise PassError(f"no group of channels is called {group_id}; known: {names}")
+            stays = np.unique(np.asarray(indices, np.int64))
+            if not len(stays) or stays[0] < 0 or stays[-1] >= group.channels:
+                raise PassError(f"group {group_id}: the channels kept must be some of 0..{group.channels - 1}")
+            gone.append(np.delete(group.roots, stays))
+        return cls(known.flow, np.concatenate(gone))
 
     def kept(self, tensor: str, axis: int) -> Mask:
         """bool [side]: what stays of a tensor along an axis."""
@@ -49,9 +70,7 @@ class Cut:
         return [int(self.kept(tensor, a).sum()) for a in range(len(self._flow.shape(tensor)))]
 
 
-def remove_channels(
-    model: Model, kept: Mapping[str, Sequence[int] | NDArray[np.int64]], known: Dependencies | None = None
-) -> Model:
+def remove_channels(model: Model, kept: Kept, known: Dependencies | None = None) -> Model:
     """A copy of the model with only the named channels of each named group.
 
     Args:
@@ -60,21 +79,10 @@ def remove_channels(
         known: what `dependencies(model.proto)` gave, to save doing it again.
 
     Raises:
-        PassError: a group that does not exist, an index it does not have, or no channel left.
+        PassError: see `Cut.of`.
     """
     known = known or dependencies(model.proto)
-    gone = [np.zeros(0, np.int64)]
-    for group_id, indices in kept.items():
-        group = known.group(group_id)
-        if group is None:
-            raise PassError(
-                f"no group of channels is called {group_id}; known: {', '.join(g.id for g in known.groups)}"
-            )
-        stays = np.unique(np.asarray(indices, np.int64))
-        if not len(stays) or stays[0] < 0 or stays[-1] >= group.channels:
-            raise PassError(f"group {group_id}: the channels kept must be some of 0..{group.channels - 1}")
-        gone.append(np.delete(group.roots, stays))
-    cut = Cut(known.flow, np.concatenate(gone))
+    cut = Cut.of(known, kept)
     out = model.copy()
     read_before = _read(out.proto)
     _cut_weights(out, known.flow, cut)
