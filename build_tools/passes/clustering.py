@@ -149,13 +149,12 @@ def snap(values: Floats, centres: Floats) -> NDArray[np.float32]:
     """Each value's nearest centre, float32; zeros stay zero."""
     table = np.asarray(centres, np.float32)
     bounds = ((table[1:].astype(np.float64) + table[:-1]) / 2).astype(np.float32)
-    out = np.empty(values.size, np.float32)
+    out = np.zeros(values.size, np.float32)
     flat = values.reshape(-1)
     for start in range(0, values.size, CHUNK):
         chunk = flat[start : start + CHUNK]
-        part = out[start : start + CHUNK]
-        np.take(table, np.searchsorted(bounds, chunk), out=part)
-        part[chunk == 0] = 0
+        alive = np.flatnonzero(chunk)
+        out[start + alive] = table[np.searchsorted(bounds, chunk[alive])]
     return out.reshape(values.shape)
 
 

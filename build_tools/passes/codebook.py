@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 
 from build_tools.errors import PassError
 from build_tools.model import Grid, Model
-from build_tools.passes.clustering import cluster, make_line, snap
+from build_tools.passes.clustering import Line, cluster, make_line, snap, split
 from build_tools.passes.constant_weights import plain_weights
 from build_tools.passes.contract import Change, Context, Fact
 from build_tools.passes.entropy_clusters import assign, constrain
 from build_tools.passes.layer_inputs import Moments, gather_moments, supported
 from build_tools.passes.optimal_clusters import optimal_centres
-from build_tools.passes.quantizable import Target, check_names, choose, on_grid
+from build_tools.passes.quantizable import Target, check_settings, choose, on_grid
 from edge_runtime.settings import setting
 
 F32 = NDArray[np.float32]
@@ -46,15 +46,9 @@ class Codebook:
 
     def requires(self, model: Model, context: Context) -> None:
         """Known weight names and bits, and calibration data where it is needed."""
-        check_names(model, self.layers, self.KIND, "layers")
-        check_names(model, self.skip, self.KIND, "skip")
-        for name, bits in self.layers.items():
-            if not 1 <= bits <= 8:
-                raise PassError(f"codebook.layers.{name} = {bits}: must be 1 to 8")
+        check_settings(model, self.layers, self.skip, self.KIND, (1, 8))
         if self.importance == "inputs" and not (context.calibration is not None and len(context.calibration)):
             raise PassError("codebook.importance = inputs: needs calibration data; add a [calibration] table")
-        if not choose(model, self.bits, self.layers, self.KIND, self.skip)[0]:
-            raise PassError("codebook: the model has no float32 weight that is not on a grid; leave the pass out")
 
     def run(self, model: Model, context: Context) -> Change:
         """Cluster each layer's weights and put them on their centres."""
@@ -100,21 +94,10 @@ class Codebook:
         if coded is not None:
             centres = coded.centres
 
-        def put(table: F32) -> F32:
-            return snap(values, table) if coded is None else assign(values, importance, coded, table)
-
-        exact = centres.astype(np.float32)
-        shared = put(exact)
-        if self.half:
-            with np.errstate(over="ignore"):
-                halves = exact.astype(np.float16).astype(np.float32)
-            if len(np.unique(halves)) == len(halves) and np.isfinite(halves).all():
-                trial = put(halves)
-                if _error(trial, values, importance) <= HALF_COST * _error(shared, values, importance):
-                    exact, shared = halves, trial
-        rest = np.unique(exact[exact != 0])
-        zero = np.zeros(int(sparse or bool((exact == 0).any())), np.float32)
-        return shared, np.concatenate([zero, rest])
+        table = _halves(line, centres) if self.half else centres.astype(np.float32)
+        shared = snap(values, table) if coded is None else assign(values, importance, coded, table)
+        zero = np.zeros(int(sparse or bool((table == 0).any())), np.float32)
+        return shared, np.concatenate([zero, np.unique(table[table != 0])])
 
     def _moments(self, model: Model, targets: list[Target], context: Context) -> dict[str, Moments]:
         if self.importance == "none" or context.calibration is None:
@@ -134,6 +117,17 @@ def spread(target: Target, moments: Moments) -> F32:
 def index_bits(levels: int) -> int:
     """Bits of an index into a table of so many values."""
     return max(1, (levels - 1).bit_length())
+
+
+def _halves(line: Line, centres: NDArray[np.float64]) -> F32:
+    """The centres rounded to float16 where that costs little, else to float32."""
+    exact = centres.astype(np.float32)
+    with np.errstate(over="ignore"):
+        halves = exact.astype(np.float16).astype(np.float32)
+    if not np.isfinite(halves).all() or len(np.unique(halves)) < len(halves):
+        return exact
+    costs = [float(line.errors(split(line, t), t).sum()) for t in (exact.astype(float), halves.astype(float))]
+    return halves if costs[1] <= HALF_COST * costs[0] else exact
 
 
 def _error(shared: F32, values: F32, importance: F32 | None) -> float:

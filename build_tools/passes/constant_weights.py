@@ -31,6 +31,8 @@ def plain_weights(model: Model) -> list[str]:
 
 
 def _fold_one(proto: onnx.ModelProto) -> str | None:
+    if not any(node.op_type in ("Cast", "Reshape") for node in proto.graph.node):
+        return None  # spares reading all weights of a large model
     graph = Graph(proto)
     stored = {t.name: t for t in proto.graph.initializer}
     for node in graph.nodes:

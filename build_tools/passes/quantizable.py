@@ -20,6 +20,8 @@ OUT_AXES = {"LSTM": 1, "GRU": 1, "RNN": 1, "Gather": 0, "MatMul": -1, "Gemm": 0,
 
 MOVERS = ("Slice", "Split", "Concat", "Squeeze", "Unsqueeze", "Reshape", "Transpose", "Identity", "Cast")
 
+PIECE = 1 << 22
+
 
 @dataclass(frozen=True, slots=True)
 class Target:
@@ -83,6 +85,26 @@ def find_biases(model: Model) -> list[str]:
     return [name for name in named if name and graph.constants[name].dtype == np.float32]
 
 
+def check_settings(
+    model: Model, layers: Mapping[str, int], skip: tuple[str, ...], kind: str, span: tuple[int, int]
+) -> None:
+    """Refuse names in a recipe that no weight has, bits out of range, and models without weights.
+
+    Raises:
+        PassError: with the nearest name there is.
+    """
+    known = [target.name for target in find_targets(model)]
+    if not known:
+        raise PassError(f"{kind}: the model has no float32 weight of a layer; leave the pass out")
+    for key, named in (("layers", list(layers)), ("skip", list(skip))):
+        for name in named:
+            if name not in known:
+                raise PassError(f"{kind}.{key}: the model has no such weight {name}{nearest(name, known, '')}")
+    for name, bits in layers.items():
+        if not span[0] <= bits <= span[1]:
+            raise PassError(f"{kind}.layers.{name} = {bits}: must be {span[0]} to {span[1]}")
+
+
 def choose(
     model: Model, default_bits: int, layers: Mapping[str, int], kind: str, skip: tuple[str, ...] = ()
 ) -> tuple[list[tuple[Target, int]], list[str]]:
@@ -108,18 +130,6 @@ def choose(
     return chosen, refused + inner_weights(model.proto)
 
 
-def check_names(model: Model, named: Mapping[str, int] | tuple[str, ...], kind: str, key: str) -> None:
-    """Refuse names in a recipe that no weight has.
-
-    Raises:
-        PassError: with the nearest name there is.
-    """
-    known = [target.name for target in find_targets(model)]
-    for name in named:
-        if name not in known:
-            raise PassError(f"{kind}.{key}: the model has no such weight {name}{nearest(name, known, '')}")
-
-
 def inner_weights(proto: onnx.ModelProto) -> list[str]:
     """A line for each weight that lies inside a branch or loop body, where no grid can name it."""
     found = []
@@ -137,7 +147,7 @@ def on_grid(values: NDArray[np.generic], grid: Grid) -> bool:
         with np.errstate(over="ignore"):
             return bool(np.array_equal(values.astype(np.float16).astype(np.float32), values))
     if grid.kind == "codebook":
-        return bool(len(grid.table) <= 2**grid.bits and np.isin(values, grid.table).all())
+        return len(grid.table) <= 2**grid.bits and _all_in(np.asarray(values, np.float32), grid.table)
     shape = [1] * values.ndim
     if grid.axis is not None:
         shape[grid.axis] = -1
@@ -149,6 +159,19 @@ def on_grid(values: NDArray[np.generic], grid: Grid) -> bool:
     else:
         inside = bool((levels >= -(2 ** (grid.bits - 1))).all() and (levels < 2 ** (grid.bits - 1)).all())
     return inside and bool(np.array_equal(levels.astype(np.float32) * scales, floats))
+
+
+def _all_in(values: F32, table: F32) -> bool:
+    """Whether every value is one of the table's; in pieces, for layers of a hundred million weights."""
+    rising = np.sort(table)
+    flat = values.reshape(-1)
+    for start in range(0, flat.size, PIECE):
+        piece = flat[start : start + PIECE]
+        piece = piece[piece != 0] if (table == 0).any() else piece
+        place = np.searchsorted(rising, piece).clip(max=len(rising) - 1)
+        if not np.array_equal(rising[place], piece):
+            return False
+    return True
 
 
 def _moves_into_weight(name: str, read_by: Mapping[str, list[onnx.NodeProto]]) -> bool:

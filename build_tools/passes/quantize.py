@@ -14,7 +14,7 @@ from build_tools.passes.constant_weights import plain_weights
 from build_tools.passes.contract import Change, Context
 from build_tools.passes.equalize import equalize
 from build_tools.passes.layer_inputs import Moments, gather_moments, supported
-from build_tools.passes.quantizable import Target, check_names, choose, find_biases, on_grid
+from build_tools.passes.quantizable import Target, check_settings, choose, find_biases, on_grid
 from build_tools.passes.ranges import find_scales, from_levels, to_levels
 from build_tools.passes.weight_rounding import Precision, Rounded, round_in_turn, round_nearest, round_together
 from edge_runtime.settings import setting
@@ -54,13 +54,7 @@ class Quantize:
 
     def requires(self, model: Model, context: Context) -> None:
         """Known weight names and bits, and calibration data where it is needed."""
-        check_names(model, self.layers, self.KIND, "layers")
-        check_names(model, self.skip, self.KIND, "skip")
-        for name, bits in self.layers.items():
-            if not 2 <= bits <= 16:
-                raise PassError(
-                    f"quantize.layers.{name} = {bits}: must be between 2 and 16; 1 bit is the binarize pass"
-                )
+        check_settings(model, self.layers, self.skip, self.KIND, (2, 16))
         wants = {"rounding": self.rounding != "nearest", "bias_correction": self.bias_correction != "none"}
         for key, wanted in wants.items():
             if wanted and not (context.calibration is not None and len(context.calibration)):
@@ -68,8 +62,6 @@ class Quantize:
                 raise PassError(
                     f"quantize.{key} = {value}: needs calibration data; give the recipe a [calibration] table"
                 )
-        if not choose(model, self.bits, self.layers, self.KIND, self.skip)[0]:
-            raise PassError("quantize: the model has no float32 weight that is not on a grid; leave the pass out")
 
     def run(self, model: Model, context: Context) -> Change:
         """Equalise, find scales, round, correct biases, round biases."""
