@@ -12,6 +12,10 @@ from typing import TYPE_CHECKING, Any
 from build_tools.commands.arguments import positive
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from build_tools.model import Model
+    from build_tools.passes.contract import Feed
     from build_tools.passes.doctoring.diagnosis import Treatment
     from build_tools.passes.doctoring.findings import Finding
 
@@ -39,6 +43,9 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     doctor.add_argument(
         "--tolerance", type=float, default=1e-4, help="an output may change by this share of its largest value (1e-4)"
     )
+    doctor.add_argument(
+        "--calibration", type=Path, metavar="DIR|NPZ", help="pictures or arrays that cures are checked on as well"
+    )
     doctor.add_argument("--json", action="store_true", help="every finding, for machines")
     doctor.set_defaults(run=run)
 
@@ -65,14 +72,24 @@ def run(args: argparse.Namespace) -> int:
         raise ModelError(f"{args.fix}: is the model itself, which is never changed; give another name to --fix")
     model = load_model(args.model)
     external = external_tensors(args.model)
-    options = Options(args.align, args.opset, not args.keep_batchnorm, True, args.slim, dict(args.shape))
+    options = Options(
+        align=args.align,
+        opset=args.opset,
+        fold_batchnorm=not args.keep_batchnorm,
+        merge_duplicates=True,
+        rewrite_slow=True,
+        slim=args.slim,
+        shapes=dict(args.shape),
+    )
     treatment = None
     try:
         if args.fix is None:
             found = examine(model, options, external)
         else:
-            make = lambda proto: Trial(proto, seed=1, tolerance=args.tolerance)  # noqa: E731
-            treatment = treat(model, options, make, external, _progress)
+            samples = _samples(args.calibration, model)
+            treatment = treat(
+                model, options, lambda proto: Trial(proto, 1, args.tolerance, samples), external, _progress
+            )
             found = treatment.found
             save_onnx(treatment.model, args.fix)
     except ModelError as error:
@@ -91,6 +108,17 @@ def run(args: argparse.Namespace) -> int:
     else:
         print(_text(facts, found, treatment, args.fix))
     return 0
+
+
+def _samples(path: Path | None, model: Model) -> Iterable[Feed]:
+    from build_tools.data.calibration import open_calibration
+    from build_tools.data.pictures import InputEntry
+    from build_tools.recipe import CalibrationEntry
+
+    if path is None:
+        return ()
+    entry = CalibrationEntry(kind="npz" if path.suffix == ".npz" else "images", path=str(path.resolve()), batch=1)
+    return open_calibration(entry, InputEntry(), model.proto, Path(), seed=1) or ()
 
 
 def _progress(text: str, done: int, total: int) -> None:

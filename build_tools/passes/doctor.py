@@ -27,6 +27,7 @@ class Doctor:
     opset: int = setting(17, "convert models below this opset", low=13, high=21)
     align: int = setting(8, "say which channel counts are no multiple of this", low=1)
     merge_duplicates: bool = setting(False, "let equal weights be one; only where no later pass prunes or changes them")
+    rewrite_slow: bool = setting(False, "write PRelu as arithmetic: faster, but equalisation sees no activation there")
     slim: bool = setting(False, "try onnxslim too, if it is installed")
     tolerance: float = setting(1e-4, "an output may change by this share of its largest value", low=0, high=1)
 
@@ -78,4 +79,11 @@ class Doctor:
     def _options(self) -> Options:
         from build_tools.passes.doctoring.findings import Options
 
-        return Options(self.align, self.opset, self.fold_batchnorm, self.merge_duplicates, self.slim)
+        return Options(
+            align=self.align,
+            opset=self.opset,
+            fold_batchnorm=self.fold_batchnorm,
+            merge_duplicates=self.merge_duplicates,
+            rewrite_slow=self.rewrite_slow,
+            slim=self.slim,
+        )

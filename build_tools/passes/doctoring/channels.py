@@ -21,7 +21,7 @@ def unaligned(patient: Patient, options: Options) -> list[Finding]:
         if layer.node in final or count % options.align == 0:
             continue
         if count <= FEW:
-            what = f"{layer.op} with only {count} output channels: most of each vector is empty"
+            what = f"{layer.op} with output channels: {count}, which leaves most of each vector empty"
             remedy = "fewer, wider layers do more in the same time"
         else:
             full = -(-count // options.align) * options.align
@@ -34,16 +34,17 @@ def unaligned(patient: Patient, options: Options) -> list[Finding]:
 
 
 def _near_outputs(graph: Graph) -> set[str]:
-    """Layers whose channels the model's outputs prescribe: no other layer lies between them and an output."""
-    layers = {id(graph.nodes[layer.index]): layer.node for layer in graph.layers()}
+    """Layers whose channels the model's outputs prescribe: none but depthwise layers lie between them and an output."""
+    layers = {id(graph.nodes[layer.index]): layer for layer in graph.layers()}
     queue, seen, final = list(graph.outputs), set(graph.outputs), set()
     while queue:
         maker = graph.makers.get(queue.pop())
         if maker is None:
             continue
         if id(maker) in layers:
-            final.add(layers[id(maker)])
-            continue
+            final.add(layers[id(maker)].node)
+            if layers[id(maker)].op != "Conv" or layers[id(maker)].shape[1] != 1:  # depthwise: as many as before it
+                continue
         fresh = [name for name in maker.input if name and name not in seen]
         seen.update(fresh)
         queue += fresh

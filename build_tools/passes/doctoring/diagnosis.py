@@ -23,6 +23,7 @@ from build_tools.passes.doctoring import (
     opset,
     precision,
     reshaping,
+    rewriting,
     slimming,
     values,
 )
@@ -60,6 +61,7 @@ AILMENTS = (
     Ailment("identity", idle.idle_nodes, idle.take_out_idle),
     Ailment("repeated", ballast.repeated, ballast.compute_once),
     Ailment("batchnorm", affine.unfolded, affine.fold),
+    Ailment("prelu", rewriting.slow_prelu, rewriting.write_as_arithmetic),
     Ailment("slim", slimming.slimmable, slimming.slim),
     Ailment("dead-node", idle.dead, idle.take_out_dead),
     Ailment("denormal", values.denormals, values.flush_denormals),

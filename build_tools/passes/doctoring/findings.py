@@ -24,6 +24,7 @@ class Options:
         opset: models below are converted to it.
         fold_batchnorm: fold BatchNormalization into the layer beside it.
         merge_duplicates: let equal weights be one.
+        rewrite_slow: write slow operators as faster ones.
         slim: try onnxslim.
         shapes: sides to fix, by input name.
     """
@@ -32,6 +33,7 @@ class Options:
     opset: int = 17
     fold_batchnorm: bool = True
     merge_duplicates: bool = False
+    rewrite_slow: bool = False
     slim: bool = False
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
 

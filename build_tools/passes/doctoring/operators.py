@@ -37,8 +37,8 @@ ALWAYS: dict[str, Word] = {
         ("random", "error", "its output is drawn at random: two runs differ", "export the model in evaluation mode"),
     ),
     **dict.fromkeys(
-        ("Softplus", "Mish", "PRelu"),
-        ("activation", "slow", "10 to 30 times the time of Relu", "Relu or LeakyRelu, trained so"),
+        ("Softplus", "Mish"),
+        ("activation", "slow", "30 times the time of Relu", "Relu or LeakyRelu, trained so"),
     ),
     **dict.fromkeys(
         ("Elu", "Celu", "Selu", "Gelu", "Erf"),
@@ -101,10 +101,10 @@ def _resize(node: ir.Node) -> Word | None:
 def _conv(node: ir.Node) -> Word | None:
     weight = node.inputs[1] if len(node.inputs) > 1 else None
     shape = sides(weight)
-    if shape is None or not all(isinstance(d, int) for d in shape):
+    if shape is None or len(shape) < 3 or not all(isinstance(d, int) for d in shape):
         return None
     groups = int(_attribute(node, "group", 1))
-    outputs, inputs, *kernel = (int(d) for d in shape if isinstance(d, int))
+    inputs, *kernel = (int(d) for d in shape[1:] if isinstance(d, int))
     if len(kernel) == 3:
         return "slow-operator", "slow", "3-D: no direct kernel on ARM", "2-D convolutions over stacked frames"
     if groups > 1 and inputs > 1 and inputs < 8:  # 64 channels: 16 groups take 1.3 times as long as 8 groups
@@ -119,7 +119,7 @@ def _conv(node: ir.Node) -> Word | None:
 def _quantised_conv(node: ir.Node) -> Word | None:
     groups = int(_attribute(node, "group", 1))
     shape = sides(node.inputs[3]) if len(node.inputs) > 3 else None
-    if groups > 1 and shape is not None and shape[1] == 1:
+    if groups > 1 and shape is not None and len(shape) > 1 and shape[1] == 1:
         return (
             "int8-depthwise",
             "slow",

@@ -86,7 +86,8 @@ def scale_inputs(graph: ir.Graph, layer: ir.Node, scale: F64, shift: F64) -> boo
 
 def _replace(graph: ir.Graph, layer: ir.Node, weight: F64, bias: F64) -> bool:
     dtype = np.asarray(constant(layer.inputs[1])).dtype
-    new_weight, new_bias = weight.astype(dtype), bias.astype(dtype)
+    with np.errstate(over="ignore"):
+        new_weight, new_bias = weight.astype(dtype), bias.astype(dtype)
     if not (np.isfinite(new_weight).all() and np.isfinite(new_bias).all()):
         return False
     stem = str(layer.inputs[1].name if layer.inputs[1] else layer.name).removesuffix(".weight")

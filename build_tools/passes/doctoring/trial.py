@@ -19,6 +19,8 @@ from build_tools.passes.contract import Feed
 
 SIDES = (64, 96, 128, 224, 256, 320, 416, 512, 576, 640, 32, 16, 8, 1)
 """Tried for free sides until the model runs: networks ask for multiples of their stride, or for one length only."""
+MANY_WEIGHTS = 20_000_000
+"""From here on a run takes seconds: fewer inputs are tried."""
 Run = Callable[[Feed], list[NDArray[Any]]]
 
 
@@ -133,8 +135,9 @@ def _random_feeds(proto: onnx.ModelProto, seed: int, run: Run) -> list[Feed]:
     if first is None:
         _called(lambda: run(_feed(inputs, (1, SIDES[0], SIDES[0]), rng, 0)))
         raise ModelError("no size of its free sides was found that it runs at; give one with --shape NAME=1x3x240x320")
-    feeds = [_feed(inputs, (1, first, first), rng, kind) for kind in range(3)]
-    others = [(2, first, first), (1, first, first + 32), (1, first * 2, first)]
+    size = sum(int(np.prod(t.dims)) for t in proto.graph.initializer)
+    feeds = [_feed(inputs, (1, first, first), rng, kind) for kind in range(3 if size < MANY_WEIGHTS else 1)]
+    others = [(2, first, first), (1, first, first + 32), (1, first * 2, first)][: 3 if size < MANY_WEIGHTS else 1]
     free = any(not _side(d) for i in inputs for d in i.type.tensor_type.shape.dim)
     return feeds + [f for f in (_feed(inputs, o, rng, 1) for o in others if free) if _takes(run, f)]
 

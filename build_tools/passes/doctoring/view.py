@@ -50,11 +50,18 @@ def view(proto: onnx.ModelProto) -> tuple[ir.Model, str]:
         skeleton = shape_inference.infer_shapes(skeleton, check_type=True, strict_mode=True, data_prop=True)
     except Exception as error:  # onnx raises a type of its own for each rule
         shape_error = " ".join(str(error).split())
-        skeleton = shape_inference.infer_shapes(skeleton)
+        skeleton = _shapes_as_far_as_they_go(skeleton)
     try:
         return _with_bulk_read(skeleton, bulk), shape_error
     except Exception as error:  # onnx-ir's errors share no base class
         raise ModelError(f"the graph cannot be read: {str(error).splitlines()[0][:200]}; export it again") from error
+
+
+def _shapes_as_far_as_they_go(skeleton: onnx.ModelProto) -> onnx.ModelProto:
+    try:
+        return shape_inference.infer_shapes(skeleton)
+    except Exception:  # of onnx's own types; what is wrong has been said by the strict inference before
+        return skeleton
 
 
 def without_bulk(proto: onnx.ModelProto) -> tuple[onnx.ModelProto, Bulk]:
