@@ -64,16 +64,16 @@ class MapsLoss:
         for maps in self._places.values():
             mine = [_rows(student[m.student], m.axis) for m in maps]
             its = [_rows(teacher[m.teacher], m.axis) for m in maps]
-            confidences = [_confidence(m, rows) for m, rows in zip(maps, its, strict=True)]
-            known = [c for c in confidences if c is not None]
-            joint = torch.stack(known).prod(0) ** (1 / len(known)) if known else torch.ones(len(its[0]))
-            weight = torch.where(joint > NOISE_FLOOR, joint, torch.zeros_like(joint)) if known else joint
+            sure = {k: c for k, m in enumerate(maps) if (c := _confidence(m, its[k])) is not None}
+            feigned = {k: c for k in sure if (c := _confidence(maps[k], mine[k].detach())) is not None}
+            weight = _together(sure, len(its[0]))
             total = total + weight.sum()
-            for m, a, b, own in zip(maps, mine, its, confidences, strict=True):
-                if m.scores.any():
-                    # A score counts as far as the other scores of its place let it: what class nothing has is noise.
-                    others = [c for c in known if c is not own]
-                    let = torch.stack(others).prod(0) if others else torch.ones(len(b))
+            for k, (m, a, b) in enumerate(zip(maps, mine, its, strict=True)):
+                if k in sure:
+                    # A score counts as far as the other scores of its place let it, by the teacher or the student:
+                    # which class it would be is noise where nobody sees anything.
+                    others = [{j: c for j, c in found.items() if j != k} for found in (sure, feigned)]
+                    let = torch.maximum(*(_together(o, len(b)) for o in others))
                     score_terms.append((_score_difference(m, a, b) * let[:, None]).sum())
                 if not m.scores.all():
                     difference = (a[:, ~m.scores] - b[:, ~m.scores]) / m.spread[~m.scores]
@@ -124,6 +124,14 @@ def _confidence(m: _Map, rows: Tensor) -> Tensor | None:
     if m.objectness is not None:
         return scores[:, 0] * scores[:, 1:].amax(1)
     return scores.amax(1)
+
+
+def _together(confidences: Mapping[int, Tensor], places: int) -> Tensor:
+    """Product of confidences, [places]; nothing where it is no more than noise, 1 where there are none."""
+    if not confidences:
+        return torch.ones(places)
+    joint = torch.stack(list(confidences.values())).prod(0)
+    return torch.where(joint > NOISE_FLOOR, joint, torch.zeros_like(joint))
 
 
 def _score_difference(m: _Map, student: Tensor, teacher: Tensor) -> Tensor:
