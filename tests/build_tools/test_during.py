@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import zlib
 from dataclasses import replace
 
@@ -178,6 +179,40 @@ def test_binary_weights_are_a_sign_times_the_channel_s_mean_size() -> None:
     assert np.array_equal(np.abs(values), np.broadcast_to(grid.table[:, None], values.shape))
     assert settled["bias"][1] is None
     assert right > 0.5
+
+
+@pytest.mark.parametrize(
+    "during",
+    [
+        During(prune=PruneDuring(target=0.5, end=0.3), codebook=CodebookDuring(bits=3, begin=0.4)),
+        During(quantize=QuantizeDuring(bits=3, per_channel=False), entropy=EntropyDuring(bytes=100)),
+    ],
+)
+def test_a_training_that_was_cut_goes_on_from_its_state_to_the_same_bits(during: During) -> None:
+    def run(weights: dict[str, nn.Parameter], constraints: Constraints, start: int, stop: int) -> None:
+        x, labels = sectors(128)
+        learned = [*weights.values(), *constraints.extra_parameters()]
+        for step in range(start, stop):
+            loss = functional.cross_entropy(forward(x, constraints.effective(step)), labels) + constraints.penalty()
+            gradients = torch.autograd.grad(loss, learned, allow_unused=True)
+            with torch.no_grad():
+                for parameter, gradient in zip(learned, gradients, strict=True):
+                    parameter -= 0.1 * gradient if gradient is not None else 0.0
+
+    whole = two_layers()
+    whole_constraints = Constraints(whole, during, 60)
+    run(whole, whole_constraints, 0, 60)
+    first = two_layers()
+    first_constraints = Constraints(first, during, 60)
+    run(first, first_constraints, 0, 35)
+    second = {name: nn.Parameter(weight.detach().clone()) for name, weight in first.items()}
+    second_constraints = Constraints(second, during, 60)
+    second_constraints.load_state_dict(copy.deepcopy(first_constraints.state_dict()))
+    for mine, its in zip(second_constraints.extra_parameters(), first_constraints.extra_parameters(), strict=True):
+        mine.data.copy_(its.data)
+    run(second, second_constraints, 35, 60)
+    for name, (values, _) in whole_constraints.settle().items():
+        assert np.array_equal(values, second_constraints.settle()[name][0])
 
 
 def test_quantisation_begins_when_it_is_asked_to() -> None:
