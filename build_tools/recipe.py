@@ -93,6 +93,13 @@ class EvaluationEntry:
     decoder: Literal["centre", "yunet", "ultraface", "yolox"] = setting("centre", "coco: how outputs are read")
     metric: str = setting("", "main figure: error, ap8, ap50 ...; empty: the kind's own")
     split: Literal["validation", "test"] = setting("validation", "mnist: the last 5,000 training digits | test")
+    sources: tuple[str, ...] = setting((), "coco: only pictures of these sources; empty: all")
+    held_out: float = setting(
+        0.0,
+        "coco: only the share of the pictures that a training with this held_out never learns from; 0: all",
+        low=0,
+        high=1,
+    )
     limit: int = setting(0, "at most so many pictures; 0: all", low=0)
 
 

@@ -121,14 +121,18 @@ def turned(sample: Sample) -> Sample:
 
 
 def split(samples: list[Sample], held_out_share: float) -> tuple[list[Sample], list[Sample]]:
-    """(train, validation): by a digest of the file name, so that a picture stays on its side for ever."""
+    """(train, validation): see `is_held_out`."""
     train: list[Sample] = []
     validation: list[Sample] = []
     for sample in samples:
-        digest = hashlib.sha256(sample.path.name.encode()).digest()
-        held = int.from_bytes(digest[:4], "big") / 2**32 < held_out_share
-        (validation if held else train).append(sample)
+        (validation if is_held_out(sample.path, held_out_share) else train).append(sample)
     return train, validation
+
+
+def is_held_out(picture: Path, share: float) -> bool:
+    """Whether a picture is for validation: by a digest of its file name, so that it stays on its side for ever."""
+    digest = hashlib.sha256(picture.name.encode()).digest()
+    return int.from_bytes(digest[:4], "big") / 2**32 < share
 
 
 def digest(files: list[Path]) -> str:

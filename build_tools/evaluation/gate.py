@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from build_tools.data import mnist
 from build_tools.data.calibration import digit_input, model_inputs
-from build_tools.data.coco import LABELS, read_pack
+from build_tools.data.coco import LABELS, read_pack, split
 from build_tools.data.decoders import DECODERS
 from build_tools.data.pictures import Preparation, read_bgr
 from build_tools.errors import DataError, RecipeError
@@ -117,6 +117,15 @@ class Boxes:
         self._decode, self._iou_max = DECODERS[entry.decoder]
         self._metric, self._input = entry.metric or "ap50", recipe.input
         samples = read_pack(folder / entry.data, folder / entry.images)
+        known = {s.source for s in samples}
+        for source in entry.sources:
+            if source not in known:
+                raise RecipeError(
+                    f"evaluation.sources: {source} is not in {entry.data}; one of {', '.join(sorted(known))}"
+                )
+        samples = [s for s in samples if not entry.sources or s.source in entry.sources]
+        if entry.held_out:
+            samples = split(samples, entry.held_out)[1]
         self._samples = samples[: entry.limit] if entry.limit else samples
 
     def __call__(self, model: Model) -> Score:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from build_tools.data.augment import Bgr, Classes, Strength, fitted, photometric, view
-from build_tools.data.coco import Sample, read_pack
+from build_tools.data.coco import Sample, is_held_out, read_pack
 from build_tools.data.pictures import Preparation, drawn, find_pictures, read_picture
 from build_tools.errors import DataError
 from build_tools.passes.contract import Calibration, Context, Feed
@@ -41,10 +41,8 @@ class Pictures:
         path = folder / settings.path
         every = find_pictures(path) if path.is_dir() else [s.path for s in read_pack(path, folder / settings.images)]
         paths = drawn(every, settings.limit or len(every), seed)
-        order = np.random.default_rng(seed).permutation(len(paths))
-        held = round(settings.held_out * len(paths))
-        self._held = [paths[i] for i in order[:held]]
-        self._paths = [paths[i] for i in order[held:]]
+        self._held = [p for p in paths if is_held_out(p, settings.held_out)]
+        self._paths = [p for p in paths if not is_held_out(p, settings.held_out)]
         self._prepare, self._seed, self._augment = Preparation(settings.input, proto), seed, settings.augment
         self._batch = min(settings.batch, len(self._paths))
         if not self._paths:
