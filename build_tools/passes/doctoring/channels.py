@@ -43,8 +43,8 @@ def _near_outputs(graph: Graph) -> set[str]:
             continue
         if id(maker) in layers:
             final.add(layers[id(maker)].node)
-            if layers[id(maker)].op != "Conv" or layers[id(maker)].shape[1] != 1:  # depthwise: as many as before it
-                continue
+            if layers[id(maker)].shape[1:2] != (1,) or maker.op_type != "Conv":
+                continue  # a depthwise layer has the channels of the one before it: that is prescribed too
         fresh = [name for name in maker.input if name and name not in seen]
         seen.update(fresh)
         queue += fresh

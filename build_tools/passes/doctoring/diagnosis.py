@@ -28,7 +28,7 @@ from build_tools.passes.doctoring import (
     values,
 )
 from build_tools.passes.doctoring.findings import Ailment, Finding, Options, Patient
-from build_tools.passes.doctoring.trial import Trial
+from build_tools.passes.doctoring.trial import Trial, runtime_refusal
 from build_tools.passes.doctoring.view import patient, view
 
 ROUNDS = 4
@@ -45,15 +45,17 @@ def shape_inference_failed(patient: Patient, options: Options) -> list[Finding]:
     return [Finding("shape-inference", node, f"shape inference fails: {text[:240]}", "error", remedy)]
 
 
+LACKING = ("NOT_IMPLEMENTED", "is not a registered", "No opset import")
+"""Refusals for want of a kernel or an operator; the graph itself may be sound."""
 AILMENTS = (
-    Ailment("shape-inference", shape_inference_failed),
-    Ailment("not-finite", values.not_finite),
+    Ailment("shape-inference", shape_inference_failed, always=True),
+    Ailment("not-finite", values.not_finite, always=True),
     Ailment("training-mode", affine.training_mode),
-    Ailment("unsupported", operators.unsupported),
-    Ailment("external-data", interface.external_data, lambda model, options: model),
-    Ailment("weights-as-inputs", interface.weights_as_inputs, interface.take_weights_off_inputs),
+    Ailment("unsupported", operators.unsupported, always=True),
+    Ailment("external-data", interface.external_data, lambda model, options: model, always=True),
+    Ailment("weights-as-inputs", interface.weights_as_inputs, interface.take_weights_off_inputs, always=True),
     Ailment("function", ballast.functions, ballast.inline),
-    Ailment("opset", opset.old_opset, opset.convert),
+    Ailment("opset", opset.old_opset, opset.convert, always=True),
     Ailment("dynamic-shape", interface.free_sides, interface.fix_sides),
     Ailment("constant", constants.foldable, constants.fold),
     Ailment("precision", precision.odd_precision, precision.to_float32),
@@ -103,8 +105,9 @@ def examine(model: Model, options: Options, external: tuple[str, ...] = ()) -> l
         ModelError: the graph cannot be read as one.
     """
     fixed(model.proto, options)
-    seen = patient(model, external)
-    return [finding for ailment in AILMENTS for finding in ailment.find(seen, options)]
+    seen = patient(model, external, runtime_refusal(model.proto))
+    sound = not seen.refusal or any(sign in seen.refusal for sign in LACKING)
+    return [f for ailment in AILMENTS if sound or ailment.always for f in ailment.find(seen, options)]
 
 
 def treat(

@@ -68,12 +68,14 @@ class Patient:
         graph: the same, with producers, uses and inferred shapes; free sides are symbols. Never changed by a check.
         shape_error: what shape inference said when it failed, else empty.
         external: tensors that the file keeps in other files.
+        refusal: why ONNX Runtime does not take it; empty when it does, or was not asked.
     """
 
     model: Model
     graph: ir.Graph
     shape_error: str = ""
     external: tuple[str, ...] = ()
+    refusal: str = ""
 
     @property
     def proto(self) -> onnx.ModelProto:
@@ -92,12 +94,14 @@ class Ailment:
     Attributes:
         name: as in `Finding.ailment`; a check may report several names, its first is this.
         find: looks; changes nothing.
+        always: it looks at graphs too that contradict themselves; other checks trust shapes and attributes.
         mend: changes the `ir.Model` it is given (a view of its own, shapes inferred) and returns it, or another one.
     """
 
     name: str
     find: Find
     mend: Mend | None = None
+    always: bool = False
 
 
 def name_of(node: ir.Node) -> str:

@@ -9,7 +9,6 @@ import numpy as np
 import onnx_ir as ir
 
 from build_tools.passes.doctoring.findings import Finding, Options, Patient, Severity, name_of, nodes_of
-from build_tools.passes.doctoring.trial import runtime_refusal
 from build_tools.passes.doctoring.view import constant, sides
 
 Word = tuple[str, Severity, str, str]
@@ -58,11 +57,11 @@ def unsupported(patient: Patient, options: Options) -> list[Finding]:
             what = f"{node.op_type} of domain {node.domain}: " + ("not plain ONNX" if known else "no runtime knows it")
             remedy = "export it as plain ONNX operators"
             found.append(Finding("domain", name_of(node), what, "note" if known else "error", remedy))
-    refusal = runtime_refusal(patient.proto)
-    if refusal:
-        name = next((n for n in map(name_of, nodes_of(patient.graph)) if f"'{n}'" in refusal), "model")
-        remedy = "mend or replace the operator it names; nothing here can be tried on the model before"
-        found.append(Finding("refused", name, refusal, "error", remedy))
+    if patient.refusal:
+        names = [name_of(node) for node in nodes_of(patient.graph)]
+        name = next((n for n in names if f"'{n}'" in patient.refusal or f"({n})" in patient.refusal), "model")
+        remedy = "mend or replace the operator it names; nothing can be tried on the model before"
+        found.append(Finding("refused", name, patient.refusal, "error", remedy))
     return found
 
 

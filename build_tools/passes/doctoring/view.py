@@ -27,14 +27,14 @@ class Bulk:
     stand_ins: frozenset[str]
 
 
-def patient(model: Model, external: tuple[str, ...] = ()) -> Patient:
-    """A view of `model`; looking at it changes nothing.
+def patient(model: Model, external: tuple[str, ...] = (), refusal: str = "") -> Patient:
+    """A view of `model`; looking at it changes nothing. See `Patient` for the arguments.
 
     Raises:
         ModelError: the graph cannot be read as one.
     """
     graph, shape_error = view(model.proto)
-    return Patient(model, graph.graph, shape_error, external)
+    return Patient(model, graph.graph, shape_error, external, refusal)
 
 
 def view(proto: onnx.ModelProto) -> tuple[ir.Model, str]:
@@ -116,7 +116,10 @@ def constant(value: ir.Value | None) -> NDArray[np.generic] | None:
     """The values of a weight or a Constant node; None where the tensor is not constant, or a caller may set it."""
     if value is None or value.is_graph_input():
         return None
-    tensor = ir.convenience.get_const_tensor(value)
+    try:
+        tensor = ir.convenience.get_const_tensor(value)
+    except ValueError:  # a Constant node without, or with more than one, value
+        return None
     return None if tensor is None else np.asarray(tensor.numpy())
 
 
