@@ -17,6 +17,9 @@ COMMANDS = (
     "compress",
     "evaluate",
     "bench",
+    "inspect",
+    "export",
+    "keys",
 )
 """Modules of `build_tools.commands`, in the order in which `--help` shows them."""
 

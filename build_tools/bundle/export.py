@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
+from build_tools.bundle.digests import long_digests
 from build_tools.model import Grid, Model, load_model
 from edge_runtime.bundle.format import FORMAT
 from edge_runtime.bundle.reader import Bundle, is_bundle, open_bundle
@@ -21,7 +22,7 @@ def to_onnx(path: Path) -> onnx.ModelProto:
     Raises:
         BundleError: not a sound bundle.
     """
-    return _model(open_bundle(path)).proto
+    return model_of(open_bundle(path)).proto
 
 
 def open_any(path: Path) -> Model:
@@ -31,10 +32,15 @@ def open_any(path: Path) -> Model:
         ModelError: not sound ONNX.
         BundleError: not a sound bundle.
     """
-    return _model(open_bundle(path)) if is_bundle(path) else load_model(path)
+    return model_of(open_bundle(path)) if is_bundle(path) else load_model(path)
 
 
-def _model(bundle: Bundle) -> Model:
+def model_of(bundle: Bundle) -> Model:
+    """The model in an open bundle.
+
+    Raises:
+        BundleError: its weights do not decode, or its graph is none.
+    """
     proto = onnx.ModelProto()
     try:
         proto.ParseFromString(bundle.graph)
@@ -45,7 +51,10 @@ def _model(bundle: Bundle) -> Model:
     proto.graph.name = bundle.manifest.facts["name"] or bundle.path.stem
     proto.producer_name = "edge-build"
     facts = proto.metadata_props.add()
-    facts.key, facts.value = "edge", json.dumps({"format": FORMAT, **bundle.manifest.facts}, sort_keys=True)
+    facts.key, facts.value = (
+        "edge",
+        json.dumps({"format": FORMAT, **long_digests(bundle.manifest.facts)}, sort_keys=True),
+    )
     return Model(proto, _grids(bundle))
 
 

@@ -25,27 +25,44 @@ _SHAPING = {
 """Inputs whose values decide a shape: ONNX Runtime infers shapes before it is handed the weights."""
 _LINEAR = {
     "Add": {0, 1}, "BatchNormalization": {1, 2, 3}, "Conv": {1, 2}, "ConvTranspose": {1, 2}, "GRU": {1, 2, 3},
-    "Gather": {0}, "Gemm": {0, 1, 2}, "Identity": {0}, "InstanceNormalization": {1, 2}, "LSTM": {1, 2, 3},
-    "LayerNormalization": {1, 2}, "MatMul": {0, 1}, "Mul": {0, 1}, "PRelu": {1}, "RNN": {1, 2, 3}, "Reshape": {0},
-    "Squeeze": {0}, "Sub": {0, 1}, "Transpose": {0}, "Unsqueeze": {0},
+    "Gemm": {0, 1, 2}, "InstanceNormalization": {1, 2}, "LSTM": {1, 2, 3}, "LayerNormalization": {1, 2},
+    "MatMul": {0, 1}, "Mul": {0, 1}, "PRelu": {1}, "RNN": {1, 2, 3}, "Sub": {0, 1},
 }  # fmt: skip
+_MOVING = {
+    "Concat", "Expand", "Flatten", "Gather", "Identity", "Pad", "Reshape", "Slice", "Split", "Squeeze", "Tile",
+    "Transpose", "Unsqueeze",
+}  # fmt: skip
+"""Hand their values on as they are."""
 _TYPES = {ONNX_TYPES[name] for name in ("float32", *NATIVE)}
 _INTEGERS = {number for name, number in ONNX_TYPES.items() if "int" in name or name == "bool"}
 
 
 def readers(graph: onnx.GraphProto) -> dict[str, list[Reader]]:
-    """By tensor name: who reads it, in nested graphs too."""
+    """By tensor name: operator and input index of who reads it, in nested graphs too."""
     found: dict[str, list[Reader]] = defaultdict(list)
     for node in all_nodes(graph):
-        operator = node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}"
         for index, name in enumerate(node.input):
-            found[name].append((operator, index))
+            found[name].append((_operator(node), index))
     return found
 
 
-def is_linear(operator: str, index: int) -> bool:
-    """Whether the operator's result changes in proportion to a change of this input."""
-    return index in _LINEAR.get(operator, ())
+def linear_tensors(graph: onnx.GraphProto) -> set[str]:
+    """Names of the tensors on which all results depend linearly where they are read, even if moved about before."""
+    nodes = [node for node in all_nodes(graph) if node.op_type != "Constant"]
+    nonlinear = {o.name for one in all_graphs(graph) for o in one.output}
+    for node in reversed(nodes):  # in ONNX makers stand before readers
+        operator = _operator(node)
+        moved_on = operator in _MOVING and not any(name in nonlinear for name in node.output)
+        nonlinear |= {
+            name
+            for index, name in enumerate(node.input)
+            if index not in _LINEAR.get(operator, ()) and not (moved_on and index not in _SHAPING.get(operator, ()))
+        }
+    return {name for node in nodes for name in node.input} - nonlinear
+
+
+def _operator(node: onnx.NodeProto) -> str:
+    return node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}"
 
 
 def stays_inside(proto: onnx.ModelProto) -> set[str]:

@@ -16,7 +16,7 @@ from onnx import numpy_helper
 
 from build_tools.bundle.forms import find_form
 from build_tools.bundle.nested import all_graphs, all_nodes, inner_graphs
-from build_tools.bundle.placement import is_linear, readers, stays_inside
+from build_tools.bundle.placement import linear_tensors, stays_inside
 from build_tools.errors import ModelError
 from build_tools.model import Model
 
@@ -116,14 +116,16 @@ def _constant(node: onnx.NodeProto) -> onnx.TensorProto | None:
 
 
 def _round(model: Model) -> None:
-    used = readers(model.proto.graph)
+    linear = linear_tensors(model.proto.graph)
     inside = stays_inside(model.proto)
     for tensor in model.proto.graph.initializer:
         if tensor.data_type != onnx.TensorProto.FLOAT or tensor.name in inside:
             continue
         values = numpy_helper.to_array(tensor)
-        linear = all(is_linear(op, index) for op, index in used.get(tensor.name, ()))
-        if not half_is_near(values, linear) or find_form(values, model.grids.get(tensor.name), True).on_few_values:
+        if (
+            not half_is_near(values, tensor.name in linear)
+            or find_form(values, model.grids.get(tensor.name), True).on_few_values
+        ):
             continue
         rounded = values.astype(np.float16).astype(np.float32)
         if not np.array_equal(rounded.view(np.uint32), values.view(np.uint32)):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,9 +12,11 @@ from typing import Any
 import onnx
 from onnx import numpy_helper
 
+from build_tools.bundle.digests import short_digests
 from build_tools.bundle.forms import Form, find_form
+from build_tools.bundle.ledger import LayerBytes, layer_bytes
 from build_tools.bundle.names import small_graph
-from build_tools.bundle.packing import Nature, Packed, pack
+from build_tools.bundle.packing import pack
 from build_tools.bundle.placement import stays_inside
 from build_tools.bundle.settle import settled
 from build_tools.bundle.signing import sign
@@ -25,34 +26,11 @@ from edge_runtime.bundle import archive
 from edge_runtime.bundle.dictionary import GRAPH_DICTIONARY
 from edge_runtime.bundle.format import FORMAT, GRAPH, MANIFEST, SIGNATURE, WEIGHTS
 from edge_runtime.bundle.manifest import Manifest
-from edge_runtime.bundle.reader import base64url, sha256
+from edge_runtime.bundle.reader import sha256
 
 __all__ = ["LayerBytes", "Written", "bundle_bytes", "settled", "write_bundle"]
 
-_HEX_SHA256 = re.compile("[0-9a-f]{64}")
 _SEARCH_BELOW = 1 << 16
-
-
-@dataclass(frozen=True, slots=True)
-class LayerBytes:
-    """What a weight takes in the bundle.
-
-    Attributes:
-        name: the initialiser.
-        shape: of the tensor.
-        storage, bits, sparsity, floor_bytes: see `packing.Nature`.
-        bytes: of its stream, and of its scales or codebook, that are its own; in a stream with others its share.
-        coder: of its stream.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    storage: str
-    bits: int
-    sparsity: float
-    bytes: int
-    floor_bytes: float
-    coder: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +90,7 @@ def bundle_bytes(
         facts: of the model, as `name` and `task`; they win over those in the model's own metadata (key `edge`).
         coder: of `CodingEntry`.
         half: see `settled`.
-        provenance: texts and whole numbers; sha256 digests in hexadecimal are kept in fewer characters.
+        provenance: texts and whole numbers; see `digests` for how digests are kept.
         private_key: 32 raw bytes (Ed25519) to sign with, or None.
 
     Raises:
@@ -128,9 +106,9 @@ def bundle_bytes(
     graph, prefix = small_graph(proto, order)
     graph_z = _smallest_deflate(graph, GRAPH_DICTIONARY)
     weights = b"".join(stream.content for stream in packed)
-    made = {key: _short_digest(value) for key, value in provenance.items()}
+    facts, made = short_digests(_all_facts(proto, facts)), short_digests(provenance)
     manifest = Manifest(
-        _all_facts(proto, facts), made, len(graph), sha256(graph_z), len(weights), sha256(weights),
+        facts, made, len(graph), sha256(graph_z), len(weights), sha256(weights),
         tuple(stream.stream for stream in packed), prefix,
     )  # fmt: skip
     manifest_json = manifest.to_json()
@@ -143,7 +121,7 @@ def bundle_bytes(
     if private_key is not None:
         members.append(archive.stored(SIGNATURE, sign(private_key, manifest_json)))
     content = archive.join(members)
-    layers = _layers(packed, natures)
+    layers = layer_bytes(manifest.streams, order, natures)
     return Written(len(content), len(graph_z), len(manifest_z), len(weights), layers, content)
 
 
@@ -167,13 +145,6 @@ def _all_facts(proto: onnx.ModelProto, facts: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _short_digest(value: Any) -> Any:
-    """A hexadecimal sha256 in base64url, as the digests of the members."""
-    if isinstance(value, str) and _HEX_SHA256.fullmatch(value):
-        return base64url(bytes.fromhex(value))
-    return value
-
-
 def _smallest_deflate(content: bytes, dictionary: bytes = b"") -> bytes:
     """Raw deflate; for short content the best over zlib's strategies and window fillings."""
     strategies = [(9, zlib.Z_DEFAULT_STRATEGY)]
@@ -185,35 +156,3 @@ def _smallest_deflate(content: bytes, dictionary: bytes = b"") -> bytes:
         engine = zlib.compressobj(*settings, dictionary) if dictionary else zlib.compressobj(*settings)
         tried.append(engine.compress(content) + engine.flush())
     return min(tried, key=len)
-
-
-def _layers(packed: list[Packed], natures: dict[str, Nature]) -> list[LayerBytes]:
-    """Shares of the streams: a joined stream's bytes by size in bits, the tables' by their values."""
-    tables = {p.stream.storage.stored == "float32": p for p in packed if p.stream.storage.kind == "tables"}
-    found = {}
-    for one in packed:
-        storage = one.stream.storage
-        if storage.kind == "tables":
-            continue
-        sizes = [max(natures[name].floor_bytes, 1.0) for name in one.names]
-        for name, shape, share in zip(one.names, one.stream.shapes, sizes, strict=True):
-            paid = len(one.content) * share / sum(sizes)
-            if storage.wide in tables and storage.kind != "plain":
-                pool = tables[storage.wide]
-                paid += len(pool.content) * storage.table_values(shape) / pool.stream.values
-            found[name] = (
-                paid,
-                "+".join(one.stream.coders[:1] if len(set(one.stream.coders)) == 1 else one.stream.coders),
-            )
-    layers, spent, given = [], 0.0, 0
-    for name, nature in natures.items():
-        paid, coder = found[name]
-        spent += paid
-        share = round(spent) - given
-        given += share
-        layers.append(
-            LayerBytes(
-                name, nature.shape, nature.storage, nature.bits, nature.sparsity, share, nature.floor_bytes, coder
-            )
-        )
-    return layers

@@ -76,6 +76,12 @@ def join(members: Iterable[Member]) -> bytes:
     return bytes(body + directory + end)
 
 
+def file_bytes(members: Iterable[Member]) -> int:
+    """The length of what `join` gives."""
+    headers = _LOCAL.size + _CENTRAL.size
+    return _END.size + sum(headers + 2 * len(member.name) + len(member.payload) for member in members)
+
+
 def split(content: bytes, origin: str) -> dict[str, Member]:
     """The members of a bundle, by name; payloads are views of `content`.
 

@@ -40,15 +40,17 @@ class Bundle:
         manifest: what it says of itself.
         signed: there is a signature; `verified`: it was checked against a key.
         graph: the ONNX graph without its weights, serialised.
-        member_bytes: of each member as it lies in the file.
+        member_bytes: of each member as it lies in the file; `file_bytes`: of the whole file.
     """
 
     def __init__(
-        self, path: Path, manifest: Manifest, graph: bytes, weights: memoryview, sizes: dict[str, int], verified: bool
+        self, path: Path, manifest: Manifest, graph: bytes, members: dict[str, archive.Member], verified: bool
     ) -> None:
         self.path, self.manifest, self.graph = path, manifest, graph
-        self.signed, self.verified, self.member_bytes = SIGNATURE in sizes, verified, sizes
-        self._weights = weights
+        self.signed, self.verified = SIGNATURE in members, verified
+        self.member_bytes = {name: len(member.payload) for name, member in members.items()}
+        self.file_bytes = archive.file_bytes(members.values())
+        self._weights = memoryview(members[WEIGHTS].payload)
 
     def weights(self) -> dict[str, NDArray[Any]]:
         """The values of the initialisers that the graph does not hold, by name, exactly as they were written.
@@ -141,8 +143,7 @@ def read_bundle(content: bytes, path: Path, public_key: bytes | None = None) -> 
         raise IntegrityError(f"{origin}: {WEIGHTS} is not of the size the manifest says; copy the file again")
     graph = inflate(members[GRAPH].payload, manifest.graph_bytes, f"{origin}: {GRAPH}", GRAPH_DICTIONARY)
     refuse_external_data(graph, origin)
-    sizes = {name: len(member.payload) for name, member in members.items()}
-    return Bundle(path, manifest, graph, memoryview(members[WEIGHTS].payload), sizes, public_key is not None)
+    return Bundle(path, manifest, graph, members, public_key is not None)
 
 
 def read_manifest_bytes(members: dict[str, archive.Member], origin: str) -> bytes:
