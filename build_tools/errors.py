@@ -5,7 +5,8 @@ BuildToolsError
 ├── DataError      pictures, labels, calibration data
 ├── ModelError     a model file, its inputs or outputs
 ├── PassError      a compression pass could not do its work
-└── BudgetError    a budget cannot be met
+├── BudgetError    a budget cannot be met
+└── SearchError    a search has no workers, or a storage of another search
 """
 
 from __future__ import annotations
@@ -39,3 +40,7 @@ class PassError(BuildToolsError):
 
 class BudgetError(BuildToolsError):
     """A byte, time or accuracy budget cannot be met."""
+
+
+class SearchError(BuildToolsError):
+    """A search cannot reach its workers, or its storage belongs to another search."""
