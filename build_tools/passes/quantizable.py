@@ -130,6 +130,12 @@ def choose(
     return chosen, refused + inner_weights(model.proto)
 
 
+def relocate(model: Model, targets: list[tuple[Target, int]]) -> list[tuple[Target, int]]:
+    """The targets as they stand in a model whose other nodes have changed."""
+    here = {target.name: target for target in find_targets(model)}
+    return [(here[target.name], bits) for target, bits in targets if target.name in here]
+
+
 def inner_weights(proto: onnx.ModelProto) -> list[str]:
     """A line for each weight that lies inside a branch or loop body, where no grid can name it."""
     found = []

@@ -11,10 +11,11 @@ from build_tools.errors import PassError
 from build_tools.model import Grid, Model
 from build_tools.passes.bias_correction import correct_by_inputs, correct_by_outputs
 from build_tools.passes.constant_weights import plain_weights
-from build_tools.passes.contract import Change, Context
+from build_tools.passes.contract import Change, Context, Fact
 from build_tools.passes.equalize import equalize
+from build_tools.passes.islands import Int8, find_islands
 from build_tools.passes.layer_inputs import Moments, gather_moments, supported
-from build_tools.passes.quantizable import Target, check_settings, choose, find_biases, on_grid
+from build_tools.passes.quantizable import Target, check_settings, choose, find_biases, on_grid, relocate
 from build_tools.passes.ranges import find_scales, from_levels, to_levels
 from build_tools.passes.weight_rounding import Precision, Rounded, round_in_turn, round_nearest, round_together
 from edge_runtime.settings import setting
@@ -49,16 +50,22 @@ class Quantize:
         "none", "keep mean outputs: from mean inputs, one run | from each layer's mean outputs in turn"
     )
     bias_bits: Literal[0, 8, 16] = setting(16, "bits of a bias; 0: left in float32")
+    activations: bool = setting(False, "activations and weights compute in int8 where that is faster")
+    int8: Int8 = field(default_factory=Int8)
     positions: int = setting(1024, "places of each layer looked at in each calibration feed", low=16)
     steps: int = setting(1000, "learned: steps a layer", low=10)
 
     def requires(self, model: Model, context: Context) -> None:
         """Known weight names and bits, and calibration data where it is needed."""
         check_settings(model, self.layers, self.skip, self.KIND, (2, 16))
-        wants = {"rounding": self.rounding != "nearest", "bias_correction": self.bias_correction != "none"}
+        wants = {
+            "activations": self.activations,
+            "rounding": self.rounding != "nearest",
+            "bias_correction": self.bias_correction != "none",
+        }
         for key, wanted in wants.items():
             if wanted and not (context.calibration is not None and len(context.calibration)):
-                value = getattr(self, key)
+                value = toml(getattr(self, key))
                 raise PassError(
                     f"quantize.{key} = {value}: needs calibration data; give the recipe a [calibration] table"
                 )
@@ -71,6 +78,19 @@ class Quantize:
         if self.equalize:
             held = frozenset(made.grids) | frozenset(self.skip)
             refused += equalize(made, held)[1]
+        told = ""
+        facts: dict[str, dict[str, Fact]] = {}
+        if self.activations:
+            kept = {name for name, grid in made.grids.items() if grid.kind != "half"}
+            found = find_islands(made.proto, context, self.int8, kept | set(self.skip))
+            told = f"; {found.report}"
+            if found.proto is None:
+                refused.append(f"activations: {found.report}")
+            else:
+                facts = {name: {"bits": 8} for name in found.weights}
+                made = Model(found.proto, {n: g for n, g in made.grids.items() if n not in found.weights})
+                targets = [(t, b) for t, b in targets if t.name not in facts]
+                targets = relocate(made, targets)
         before = made.copy()
         moments = self._moments(made, [target for target, _ in targets], context)
         done = self._round(made, targets, moments, context)
@@ -78,14 +98,15 @@ class Quantize:
         refused += self._correct(before, made, [target for target, _ in targets], moments, context)
         refused += self._round_biases(made)
         bits = sorted({bits for _, bits in targets})
-        share = f"{len(done.facts)} weights on {'/'.join(map(str, bits))} bits"
-        return Change(made, f"{share} ({self.range}, {self.rounding})", done.facts, tuple(refused))
+        share = f"{len(done.facts)} weights on {'/'.join(map(str, bits))} bits ({self.range}, {self.rounding})"
+        return Change(made, share + told, facts | done.facts, tuple(refused))
 
     def ensures(self, before: Model, change: Change, context: Context) -> None:
         """Every weight worked on lies on its grid, bit for bit, and what was zero still is."""
         old = before.copy()
         plain_weights(old)
-        for name in change.layers:
+        inside = set(change.model.weight_names())  # weights of int8 islands have become int8 themselves
+        for name in (n for n in change.layers if n in inside):
             values = change.model.weight(name)
             if not on_grid(values, change.model.grids[name]):
                 raise PassError(f"quantize: {name} does not lie on its grid")

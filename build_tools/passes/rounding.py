@@ -145,14 +145,15 @@ def refit(q: F32, weights: F32, scales: F32, gram: F32) -> F32:
     return short(fitted.ravel()).reshape(fitted.shape)
 
 
-def adaptive_rows(rows: F32, scales: F32, gram: F32, bits: int, per_channel: bool) -> tuple[I32, F32]:
+def adaptive_rows(
+    rows: F32, scales: F32, gram: F32, levels: Levels, refit_scales: bool = True, keep_zeros: bool = True
+) -> tuple[I32, F32]:
     """`round_adaptively` for a weight laid out as rows [channels, k], whose groups follow from H [groups, k, k]."""
     groups, width = gram.shape[0], gram.shape[2]
     shaped = rows.reshape(groups, -1, width)
-    levels, fitted = round_adaptively(
-        shaped, scales.reshape(groups, -1), gram, Levels.of_bits(bits), shaped == 0, per_channel
-    )
-    return levels.reshape(rows.shape), fitted.ravel()
+    frozen = (shaped == 0) & keep_zeros
+    made, fitted = round_adaptively(shaped, scales.reshape(groups, -1), gram, levels, frozen, refit_scales)
+    return made.reshape(rows.shape), fitted.ravel()
 
 
 def _rounded(weights: F32, scales: F32, levels: Levels, frozen: NDArray[np.bool_]) -> F32:

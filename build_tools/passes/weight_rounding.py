@@ -129,7 +129,7 @@ def _place(model: Model, target: Target, bits: int, how: Precision, moments: Mom
     if gram is None:
         levels = to_levels(rows, scales, bits)
     else:
-        levels, scales = adaptive_rows(rows, scales, gram, bits, how.per_channel)
+        levels, scales = adaptive_rows(rows, scales, gram, Levels.of_bits(bits), how.per_channel)
     _store(model, target, bits, how, levels, scales)
     done.facts[target.name] = _facts(rows, from_levels(levels, scales), bits, gram)
 
@@ -152,7 +152,8 @@ def _solve(model: Model, target: Target, bits: int, how: Precision, then: F32, n
     wanted = np.where(shaped == 0, 0, wanted).reshape(rows.shape)
     diagonal = np.einsum("gkk->gk", gram)
     importance = np.repeat(diagonal, len(rows) // groups, 0).astype(np.float32)
-    levels, scales = adaptive_rows(wanted, _scales(wanted, bits, how, importance), gram, bits, how.per_channel)
+    scales = _scales(wanted, bits, how, importance)
+    levels, scales = adaptive_rows(wanted, scales, gram, Levels.of_bits(bits), how.per_channel)
     _store(model, target, bits, how, levels, scales)
     done.facts[target.name] = _facts(rows, from_levels(levels, scales), bits, gram)
 
