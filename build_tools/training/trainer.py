@@ -28,6 +28,7 @@ from build_tools.evaluation.detection import Scored, figures
 from build_tools.nets.centre import STRIDE, CentreNet, NetConfig, parameter_count
 from build_tools.recipe import PhaseEntry
 from build_tools.report.plots import curves
+from build_tools.training.constrained_net import ConstrainedNet, check, is_asked_for, settle_export
 from build_tools.training.export import export_onnx
 from build_tools.training.losses import box_loss, heat_loss
 from edge_runtime.decoding import decode_centres
@@ -42,6 +43,7 @@ class Trainer:
     def __init__(self, recipe_path: Path, out: Path, resume: bool) -> None:
         self.recipe = recipes.load(recipe_path)
         self.recipe_path, self.out, self.folder = recipe_path, out, recipe_path.parent
+        check(self.recipe.during, str(recipe_path))
         self.classes = self.recipe.members()
         self.checkpoint = out / "checkpoint.pt"
         if self.checkpoint.is_file() and not resume:
@@ -58,6 +60,8 @@ class Trainer:
         self.epoch = self.step = 0
         self.seconds = 0.0
         self._interrupted: dict[str, Any] | None = None
+        self.constrained: ConstrainedNet | None = None
+        self._constraint_state: dict[str, Any] | None = None
 
     def run(self) -> Path:
         """Train to the last epoch; the path of the exported ONNX.
@@ -90,6 +94,7 @@ class Trainer:
         weights = balance(train, self.classes) if crops else None
         tickets = Tickets(len(train), t.batch, t.sizes_wh, seed, weights)
         validation = self._validation(held, crops)
+        self._constrain(len(tickets))
         optimiser = self._optimiser(phase)
         total, first = phase.epochs * len(tickets), (end - phase.epochs) * len(tickets)
         print(f"{self.recipe.name}: {parameter_count(self.net):,} parameters, {len(train):,} pictures to train on, "
@@ -122,6 +127,17 @@ class Trainer:
             return (step + 1) / warmup
         return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(total - warmup, 1)))
 
+    def _constrain(self, epoch_steps: int) -> None:
+        """Put the recipe's constraints on the network, once, or as they were in an interrupted training."""
+        if self.constrained is not None or not is_asked_for(self.recipe.during):
+            return
+        state = self._constraint_state
+        steps = sum(p.epochs for p in self.recipe.phases) * epoch_steps if state is None else state["steps"]
+        average = self.recipe.train.average
+        self.constrained = ConstrainedNet(self.net, self.recipe.during, steps, epoch_steps, average)
+        if state is not None:
+            self.constrained.load_state_dict(state)
+
     def _optimiser(self, phase: PhaseEntry) -> torch.optim.Optimizer:
         """Fresh for a phase, or as it was when a phase was interrupted."""
         decay, plain = _parameter_groups(self.net)
@@ -129,6 +145,8 @@ class Trainer:
             {"params": decay, "weight_decay": self.recipe.train.decay},
             {"params": plain, "weight_decay": 0.0},
         ]
+        if self.constrained is not None and self.constrained.extra:
+            groups.append({"params": self.constrained.extra, "weight_decay": 0.0})
         optimiser = torch.optim.AdamW(groups, lr=phase.rate)
         if self._interrupted is not None:
             optimiser.load_state_dict(self._interrupted)
@@ -139,12 +157,20 @@ class Trainer:
         """One step; the two losses."""
         bgr, heat, heat_weight, box, box_weight = batch
         self.net.train()
-        logits, distances = self.net(bgr.float().contiguous(memory_format=torch.channels_last))
+        inputs = bgr.float().contiguous(memory_format=torch.channels_last)
+        constrained = self.constrained
+        logits, distances = self.net(inputs) if constrained is None else constrained(inputs, self.step)
         lh, lb = heat_loss(logits, heat, heat_weight), box_loss(distances, box, box_weight)
+        loss = lh + self.recipe.train.box_weight * lb
+        if constrained is not None:
+            loss = loss + constrained.constraints.penalty()
         optimiser.zero_grad(set_to_none=True)
-        (lh + self.recipe.train.box_weight * lb).backward()  # type: ignore[no-untyped-call]
+        loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.net.parameters(), 10.0)
         optimiser.step()
+        if constrained is not None:
+            constrained.constraints.after_step(self.step)
+            constrained.average.update(self.step)
         self.step += 1
         # Young averages follow fast, or the first epochs' noise would linger.
         keep = min(self.recipe.train.average, (1 + self.step) / (10 + self.step))
@@ -175,9 +201,10 @@ class Trainer:
     def _validate(self, examples: list[Example]) -> dict[str, float]:
         """AP50 of the averaged network on the held-out pictures, by class."""
         items: list[list[Scored]] = [[] for _ in self.classes.names]
+        net = self.average if self.constrained is None else self.constrained.settled(self.average)[0]
         for e in examples:
             chw = torch.from_numpy(np.ascontiguousarray(e.bgr.transpose(2, 0, 1)))[None].float()
-            logits, distances = self.average(chw.contiguous(memory_format=torch.channels_last))
+            logits, distances = net(chw.contiguous(memory_format=torch.channels_last))
             boxes, scores, labels = decode_centres(
                 torch.sigmoid(logits[0]).contiguous().numpy(),
                 distances[0].contiguous().numpy(),
@@ -202,6 +229,7 @@ class Trainer:
                 "optimiser": None if ended else optimiser.state_dict(),
                 "epoch": self.epoch, "step": self.step, "seconds": self.seconds, "history": self.history,
                 "recipe": recipes.digest(self.recipe_path),
+                "constraints": None if self.constrained is None else self.constrained.state_dict(),
             },
             partial,
         )  # fmt: skip
@@ -222,6 +250,7 @@ class Trainer:
         self.net.load_state_dict(state["net"])
         self.average.load_state_dict(state["average"])
         self._interrupted = state["optimiser"]
+        self._constraint_state = state.get("constraints")  # checkpoints of earlier versions have none
         self.epoch, self.step, self.seconds = state["epoch"], state["step"], state["seconds"]
         self.history = state["history"]
         print(f"resumed after epoch {self.epoch}", flush=True)
@@ -251,7 +280,12 @@ class Trainer:
             },
         }
         path = self.out / f"{self.recipe.name}.onnx"
-        export_onnx(self.average, self.recipe.size_wh, facts, path)
+        if self.constrained is None:
+            export_onnx(self.average, self.recipe.size_wh, facts, path)
+        else:
+            net, grids = self.constrained.settled(self.average)
+            export_onnx(net, self.recipe.size_wh, facts, path)
+            settle_export(net, grids, path)
         print(f"wrote {path}, {path.stat().st_size:,} bytes", flush=True)
         return path
 
