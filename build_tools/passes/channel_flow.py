@@ -63,6 +63,7 @@ class Flow:
         ids: tensor name -> labels, with a side of 1 along axes on which they do not differ.
         carried: the same of weights on their way from a constant to the layer: one array for each cut axis.
         uses: weights that lie along channels.
+        separable: vectors that several nodes read (exporters store equal biases once) and that may be cut apart.
     """
 
     def __init__(self, proto: onnx.ModelProto, seen: Observation) -> None:
@@ -74,6 +75,7 @@ class Flow:
         self.ids: dict[str, Ids] = {}
         self.carried: dict[str, list[Ids]] = defaultdict(list)
         self.uses: list[Use] = []
+        self.separable: set[str] = set()
         self._whole: dict[str, str] = {}
         self._weights = set(self.graph.constants)
         for name in self.graph.inputs:
@@ -200,22 +202,30 @@ class Flow:
         for index, node in enumerate(self.graph.nodes):
             for name in (*node.input, *captured(node)):
                 if self.is_weight(name):
-                    users[self._constant(name)].add(index)
+                    users[self.constant_of(name)].add(index)
         axes: dict[tuple[str, int], list[Use]] = defaultdict(list)
         for use in self.uses:
             axes[use.weight, use.axis].append(use)
         for (weight, _), uses in axes.items():
-            for other in uses[1:]:
-                self.labels.join(uses[0].ids, other.ids)
             cutters = {use.node for use in uses}
             missing = {u for u in users[weight] - cutters if self.graph.nodes[u].op_type not in CARRIERS}
+            if len(cutters | missing) > 1 and weight not in self._whole and self._is_vector(weight, users[weight]):
+                self.separable.add(weight)
+                continue
+            for other in uses[1:]:
+                self.labels.join(uses[0].ids, other.ids)
             if weight in self._whole:
                 self.labels.fix(uses[0].ids, self._whole[weight])
             elif missing:
                 other_node = node_name(self.graph.nodes[min(missing)], min(missing))
                 self.labels.fix(uses[0].ids, f"{other_node} needs {weight} whole")
 
-    def _constant(self, name: str) -> str:
+    def _is_vector(self, weight: str, users: set[int]) -> bool:
+        carriers = {self.graph.nodes[u].op_type for u in users} & set(CARRIERS)
+        return sum(side > 1 for side in self.shape(weight)) == 1 and carriers <= {"Identity"}
+
+    def constant_of(self, name: str) -> str:
+        """The constant that a weight comes from."""
         while name not in self.graph.constants:
             name = self.graph.makers[name].input[0]
         return name

@@ -96,7 +96,7 @@ def _gather(flow: Flow, index: int, where: str) -> None:
         shape = flow.shape(picks)
         rest = ids.reshape(ids.shape[:axis] + (1,) * len(shape) + ids.shape[axis + 1 :])
         return flow.put(node.output[0], rest)
-    if places is None or places.ndim > 1 or picks not in flow.graph.constants:
+    if places is None or places.ndim > 1 or not flow.numbers.fixed(picks):
         return flow.fix_inputs(node, f"{where} picks channels by computed places")
     return flow.put(node.output[0], ids.take(places, axis))
 
@@ -180,7 +180,7 @@ def _sizes(flow: Flow, index: int, where: str, place: int) -> None:
     ids = flow.labels.roots(flow.ids[out])
     told = flow.numbers.values(name)
     for axis in varying(ids):
-        if name in flow.graph.constants or (told is not None and told.reshape(-1)[axis] == -1):
+        if flow.numbers.fixed(name) or (told is not None and told.reshape(-1)[axis] == -1):
             continue
         sides = flow.numbers.origin(name)
         source = sides[axis] if len(sides) > axis else None

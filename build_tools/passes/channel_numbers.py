@@ -25,6 +25,11 @@ class Numbers:
         self._graph = graph
         self._seen = seen
         self._origins: dict[str, list[Side | None]] = {}
+        self._constant = set(graph.constants)
+        for node in graph.nodes:
+            drawn = node.op_type.startswith("Random") or any(a.g.node or a.graphs for a in node.attribute)
+            if not drawn and all(name in self._constant for name in node.input if name):
+                self._constant.update(node.output)
 
     def values(self, name: str) -> NDArray[Any] | None:
         """A tensor's values, if it is a constant or a small integer tensor."""
@@ -43,8 +48,12 @@ class Numbers:
         return None if values is None else [int(v) for v in values.reshape(-1)]
 
     def is_constant(self, node: onnx.NodeProto, place: int) -> bool:
-        """Whether what a node is told stands in the model, so that it can be rewritten."""
-        return len(node.input) <= place or not node.input[place] or node.input[place] in self._graph.constants
+        """Whether what a node is told is the same for every input, so that it can be told something else."""
+        return len(node.input) <= place or not node.input[place] or self.fixed(node.input[place])
+
+    def fixed(self, name: str) -> bool:
+        """Whether a tensor is a constant or computed from constants alone, and its values are known."""
+        return name in self._constant and self.values(name) is not None
 
     def origin(self, name: str) -> list[Side | None]:
         """For each element of an integer tensor the side it is the length of, or None; empty where nothing is known."""

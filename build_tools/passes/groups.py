@@ -112,7 +112,8 @@ def dependencies(proto: onnx.ModelProto, calibration: Calibration | None = None)
         found, counts = np.unique(flow.labels.roots(ids), return_counts=True)
         for root, count in zip(found.tolist(), counts.tolist(), strict=True):
             touched[root].append((place, count))
-            narrowest[root] = min(count, narrowest.get(root, count))
+            if place < len(flow.ids):
+                narrowest[root] = min(count, narrowest.get(root, count))
     by_places: dict[tuple[tuple[int, int], ...], list[int]] = defaultdict(list)
     for root, places in touched.items():
         if not flow.labels.reason(root):

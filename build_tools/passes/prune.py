@@ -44,7 +44,9 @@ class Prune:
     recover: Literal["none", "bias", "least_squares"] = setting(
         "none", "heal the layers from calibration data: biases | least_squares: weights too"
     )
-    ridge: float = setting(0.001, "recover: how strongly weights are held where they are", low=0)
+    ridge: float = setting(
+        0.0, "recover: how strongly weights are held; 0: chosen for each layer on samples held out", low=0
+    )
     samples: int = setting(64, "calibration samples used; 0: all", low=0)
     positions: int = setting(1024, "recover: places of a map looked at in each feed", low=1)
 

@@ -19,10 +19,14 @@ from build_tools.passes.activations import stream
 from build_tools.passes.bias_correction import add_to_bias
 from build_tools.passes.contract import Calibration, Fact, Progress
 from build_tools.passes.layer_inputs import MAX_WIDTH, patches, supported
-from build_tools.passes.least_squares import Equations
+from build_tools.passes.least_squares import Equations, best_ridge
 
 Method = Literal["bias", "least_squares"]
 F64 = NDArray[np.float64]
+HELD_OUT = 4
+"""One feed in so many is held out to choose the ridge by."""
+FEW_FEEDS_RIDGE = 0.1
+"""Taken where there are not feeds enough to hold one out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +35,8 @@ class Healing:
 
     Attributes:
         method: bias: only biases move | least_squares: weights too, but for those on a grid.
-        ridge: how strongly weights are held where they are, relative to the inputs' energy.
+        ridge: how strongly weights are held where they are, relative to the inputs' energy; 0: chosen for each layer
+            by its error on every fourth feed, which is held out for that.
         positions: places of a map looked at in each feed.
         seed: draws the places.
     """
@@ -79,8 +84,8 @@ def heal(
     for done, wave in enumerate(waves):
         progress("healing layers", done, len(waves))
         chosen = [p for p in pairs if p.new.index in wave]
-        for pair, equations in zip(chosen, _gather(before, model, chosen, calibration, how), strict=True):
-            facts[pair.new.weight] = _heal_layer(model, pair.new, equations, how, refused)
+        for pair, sums in zip(chosen, _gather(before, model, chosen, calibration, how), strict=True):
+            facts[pair.new.weight] = _heal_layer(model, pair.new, sums, how, refused)
     return facts, refused
 
 
@@ -128,12 +133,17 @@ def _waves(graph: Graph, layers: Sequence[Layer]) -> list[set[int]]:
 
 def _gather(
     before: Model, model: Model, pairs: Sequence[_Pair], calibration: Calibration, how: Healing
-) -> list[Equations]:
-    """Both models run side by side; each layer is looked at in the same places in both."""
+) -> list[tuple[Equations, Equations]]:
+    """Both models run side by side; each layer is looked at in the same places in both.
+
+    Returns:
+        For each layer the sums over the feeds to learn from and over those held out.
+    """
     old_graph, new_graph = Graph(before.proto), Graph(model.proto)
     old_inputs = [old_graph.nodes[p.old.index].input[0] for p in pairs]
     new_inputs = [new_graph.nodes[p.new.index].input[0] for p in pairs]
-    equations = [Equations.empty(*rows(model.weight(p.new.weight), p.new).shape) for p in pairs]
+    sizes = [rows(model.weight(p.new.weight), p.new).shape for p in pairs]
+    sums = [(Equations.empty(*size), Equations.empty(*size)) for size in sizes]
     runs = zip(
         stream(before.proto, list(dict.fromkeys(old_inputs)), calibration),
         stream(model.proto, list(dict.fromkeys(new_inputs)), calibration),
@@ -149,27 +159,39 @@ def _gather(
             outputs = np.matmul(x_old, weight.transpose(0, 2, 1))  # [groups, p, outputs of a group]
             flat = outputs.transpose(1, 0, 2).reshape(outputs.shape[1], -1) + _bias(before, pair.old)
             left = flat[:, pair.kept].reshape(len(flat), len(x_new), -1).transpose(1, 0, 2)
-            equations[place].add(x_new, np.ascontiguousarray(left))
-    return equations
+            sums[place][feed % HELD_OUT == HELD_OUT - 1].add(x_new, np.ascontiguousarray(left))
+    return sums
 
 
-def _heal_layer(model: Model, layer: Layer, equations: Equations, how: Healing, refused: list[str]) -> dict[str, Fact]:
+def _heal_layer(
+    model: Model, layer: Layer, sums: tuple[Equations, Equations], how: Healing, refused: list[str]
+) -> dict[str, Fact]:
+    equations = sums[0].plus(sums[1])
     values = model.weight(layer.weight)
     start = rows(values, layer).astype(np.float64)
     bias = _bias(model, layer).astype(np.float64).reshape(start.shape[0], -1)
     error_before = equations.error(start, bias)
     free = how.method == "least_squares" and layer.weight not in model.grids
     mask = start != 0
-    weight = equations.solve(start, how.ridge, mask, True) if free else start
+    weight = equations.solve(start, _ridge(how, sums, start, mask, True), mask, True) if free else start
     shift = equations.best_bias(weight) - bias
     stuck = add_to_bias(model, layer, shift.ravel())
     if stuck:
         refused += stuck
-        weight = equations.solve(start, how.ridge, mask, False) if free else start
+        weight = equations.solve(start, _ridge(how, sums, start, mask, False), mask, False) if free else start
     if free:
         model.set_weight(layer.weight, _unrows(weight.astype(np.float32), layer))
     error = equations.error(weight.astype(np.float32).astype(np.float64), bias if stuck else bias + shift)
     return {"error_before": error_before, "error": error}
+
+
+def _ridge(
+    how: Healing, sums: tuple[Equations, Equations], start: F64, mask: NDArray[np.bool_], with_bias: bool
+) -> float:
+    if how.ridge > 0:
+        return how.ridge
+    fit, held = sums
+    return best_ridge(fit, held, start, mask, with_bias) if held.count else FEW_FEEDS_RIDGE
 
 
 def rows(weight: NDArray[np.generic], layer: Layer) -> F32:

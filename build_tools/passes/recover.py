@@ -25,7 +25,9 @@ class Recover:
     method: Literal["bias", "least_squares"] = setting(
         "least_squares", "bias: only biases move | least_squares: weights too; zeros stay zero, grids stay as they are"
     )
-    ridge: float = setting(0.001, "how strongly weights are held where they are", low=0)
+    ridge: float = setting(
+        0.0, "how strongly weights are held where they are; 0: chosen for each layer on samples held out", low=0
+    )
     samples: int = setting(64, "calibration samples used; 0: all", low=0)
     positions: int = setting(1024, "places of a map looked at in each feed", low=1)
 

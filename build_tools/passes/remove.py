@@ -12,7 +12,7 @@ from onnx import helper, numpy_helper
 from build_tools.errors import PassError
 from build_tools.graph import attribute
 from build_tools.model import Grid, Model
-from build_tools.passes.channel_flow import Flow, captured
+from build_tools.passes.channel_flow import Flow, Use, captured
 from build_tools.passes.groups import Dependencies, dependencies
 
 Mask = NDArray[np.bool_]
@@ -95,9 +95,14 @@ def remove_channels(model: Model, kept: Kept, known: Dependencies | None = None)
 
 def _cut_weights(model: Model, flow: Flow, cut: Cut) -> None:
     masks: dict[str, dict[int, Mask]] = {}
+    apart: dict[tuple[str, bytes], str] = {}
     for use in flow.uses:
         mask = cut.kept_ids(use.ids)
-        if not mask.all():
+        if mask.all():
+            continue
+        if use.weight in flow.separable:
+            _cut_apart(model.proto, flow, use, mask, apart)
+        else:
             masks.setdefault(use.weight, {})[use.axis] = mask
     initialisers = set(model.weight_names())
     for name, axes in masks.items():
@@ -111,6 +116,20 @@ def _cut_weights(model: Model, flow: Flow, cut: Cut) -> None:
             continue
         maker = next(n for n in model.proto.graph.node if name in n.output)
         next(a for a in maker.attribute if a.name == "value").t.CopyFrom(numpy_helper.from_array(values, name))
+
+
+def _cut_apart(proto: onnx.ModelProto, flow: Flow, use: Use, mask: Mask, apart: dict[tuple[str, bytes], str]) -> None:
+    """Give a node that shares a vector with others one cut as it needs; nodes that are cut alike still share."""
+    node = proto.graph.node[use.node]
+    mine = [i for i, n in enumerate(node.input) if flow.is_weight(n) and flow.constant_of(n) == use.weight]
+    if not mine:
+        return  # it reads the vector twice, and both are done
+    cut_alike = (use.weight, mask.tobytes())
+    if cut_alike not in apart:
+        values = np.compress(mask, flow.graph.constants[use.weight], use.axis)
+        apart[cut_alike] = _constant(proto, node, use.weight, values)
+    for place in mine:
+        node.input[place] = apart[cut_alike]
 
 
 def _rewrite(proto: onnx.ModelProto, flow: Flow, node: onnx.NodeProto, cut: Cut) -> None:
@@ -135,8 +154,8 @@ def _regroup(flow: Flow, node: onnx.NodeProto, cut: Cut) -> None:
 
 def _retell_shape(proto: onnx.ModelProto, flow: Flow, node: onnx.NodeProto, place: int, cut: Cut) -> None:
     name = node.input[place]
-    told, before, after = flow.graph.constants.get(name), flow.shape(node.output[0]), cut.shape(node.output[0])
-    if told is None or list(before) == after:
+    told, before, after = flow.numbers.values(name), flow.shape(node.output[0]), cut.shape(node.output[0])
+    if told is None or not flow.numbers.fixed(name) or list(before) == after:
         return
     changed = [now if now != was and old != -1 else int(old) for old, was, now in zip(told, before, after, strict=True)]
     node.input[place] = _constant(proto, node, "shape", np.array(changed, told.dtype))
@@ -175,15 +194,14 @@ def _slice(proto: onnx.ModelProto, flow: Flow, node: onnx.NodeProto, cut: Cut) -
         if attribute(node, name) is not None:
             _set_attribute(node, name, values)
         else:
-            dtype = flow.graph.constants[node.input[place]].dtype
-            node.input[place] = _constant(proto, node, name, np.array(values, dtype))
+            node.input[place] = _constant(proto, node, name, np.array(values, np.int64))
 
 
 def _gather(proto: onnx.ModelProto, flow: Flow, node: onnx.NodeProto, cut: Cut) -> None:
     mask = cut.kept(node.input[0], attribute(node, "axis", 0))
     if mask.all():
         return
-    picks = flow.graph.constants[node.input[1]]
+    picks = np.asarray(flow.numbers.values(node.input[1]))
     wanted = picks % len(mask)
     renumbered = np.cumsum(mask) - 1
     left = renumbered[wanted[mask[wanted]]] if picks.ndim else renumbered[wanted]
@@ -225,15 +243,19 @@ def _set_attribute(node: onnx.NodeProto, name: str, value: int | list[int]) -> N
 
 
 def _drop_unread(proto: onnx.ModelProto, read_before: set[str]) -> None:
-    """Take away constants that only the old numbers needed."""
-    unread = read_before - _read(proto)
+    """Take away constants, and what computed constants, that only the old numbers needed."""
     graph = proto.graph
-    for tensor in [t for t in graph.initializer if t.name in unread]:
-        graph.initializer.remove(tensor)
-    for entry in [i for i in graph.input if i.name in unread]:
-        graph.input.remove(entry)
-    for node in [n for n in graph.node if n.op_type == "Constant" and n.output[0] in unread]:
-        graph.node.remove(node)
+    while unread := read_before - _read(proto):
+        nodes = [n for n in graph.node if unread.issuperset(o for o in n.output if o)]
+        tensors = [t for t in graph.initializer if t.name in unread]
+        if not nodes and not tensors:
+            return
+        for node in nodes:
+            graph.node.remove(node)
+        for tensor in tensors:
+            graph.initializer.remove(tensor)
+        for entry in [i for i in graph.input if i.name in {t.name for t in tensors}]:
+            graph.input.remove(entry)
 
 
 def _read(proto: onnx.ModelProto) -> set[str]:
