@@ -130,7 +130,7 @@ def compress(
             "tool": f"edge-build {tool_version()}",
         }
         after = desk.measure(model)
-        _check_budget(recipe, desk.before, after)
+        _check_budget(recipe, desk.before, after, steps)
         final = settled(model, recipe.coding.half)
         written = write_bundle(
             final, out, facts={"name": recipe.name or source.stem}, coder=recipe.coding.coder, half=recipe.coding.half,
@@ -151,7 +151,7 @@ class _Desk:
         calibration = open_calibration(recipe.calibration, recipe.input, self.original.proto, folder, recipe.seed)
         self._evaluate = evaluator(recipe, self.original, calibration, folder)
         self.context = Context(
-            self.original, calibration, self._evaluate, recipe.seed, folder, work, progress,
+            self.original, calibration, self._evaluate, recipe.seed, folder, work, progress, recipe.input,
         )  # fmt: skip
         progress("measuring the input model", 0, len(recipe.passes))
         score = self._evaluate(self.original) if self._evaluate else None
@@ -223,10 +223,11 @@ class _Desk:
         return ""
 
 
-def _check_budget(recipe: Recipe, before: Measured, after: Measured) -> None:
+def _check_budget(recipe: Recipe, before: Measured, after: Measured, steps: list[StepResult]) -> None:
     limit = recipe.budget.bytes
     if limit and after.bytes > limit:
+        undone = "".join(f"; {one.kind} was undone ({one.undone})" for one in steps if one.undone)
         raise BudgetError(
-            f"budget.bytes = {limit:,}: the best this recipe reaches is {after.bytes:,} bytes (from {before.bytes:,}); "
-            "prune more, take fewer bits, or raise the budget. Nothing was written"
+            f"budget.bytes = {limit:,}: the best this recipe reaches is {after.bytes:,} bytes (from {before.bytes:,})"
+            f"{undone}; prune more, take fewer bits, or raise the budget. Nothing was written"
         )
