@@ -18,7 +18,7 @@ from build_tools.passes.layer_inputs import Moments, gather_moments, supported
 from build_tools.passes.quantizable import Target, check_settings, choose, find_biases, on_grid, relocate
 from build_tools.passes.ranges import find_scales, from_levels, to_levels
 from build_tools.passes.weight_rounding import Precision, Rounded, round_in_turn, round_nearest, round_together
-from edge_runtime.settings import setting
+from edge_runtime.settings import setting, toml
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,8 @@ Method = Literal["mse", "minmax", "percentile", "entropy"]
 F64 = NDArray[np.float64]
 HALF_SCALE_ERROR = 1 / 256
 """Above this relative error (float16's subnormals) the scales of a tensor stay float32."""
+LEAST_SCALE = np.float32(1e-30)
+"""A scale must have a reciprocal; weights far below this (denormal ones) become zero."""
 MSE_RATIOS = np.linspace(1.0, 0.2, 65)
 """Clipping ranges tried, as shares of the largest weight; the first is min-max."""
 SAMPLE = 4096
@@ -47,6 +49,7 @@ def find_scales(
         reach = largest * np.float32(entropy_ratio(rows, largest, top + 1))
     else:
         reach = largest
+    reach = np.maximum(reach, top * LEAST_SCALE)
     scales = short(np.where(largest > 0, reach / np.float32(top), 1).astype(np.float32))
     return least_error_scales(rows, scales, bits, importance) if method == "mse" else scales
 
