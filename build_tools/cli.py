@@ -15,11 +15,14 @@ COMMANDS = (
     "recipe",
     "train",
     "compress",
+    "sensitivity",
+    "search",
     "evaluate",
     "bench",
     "inspect",
     "export",
     "keys",
+    "papers",
 )
 """Modules of `build_tools.commands`, in the order in which `--help` shows them."""
 
