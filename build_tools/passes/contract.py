@@ -14,6 +14,7 @@ from typing import ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from build_tools.data.pictures import InputEntry
 from build_tools.model import Model
 
 Feed = dict[str, NDArray[np.generic]]
@@ -66,6 +67,7 @@ class Context:
         folder: what relative paths in the recipe are relative to.
         work: a folder for checkpoints; kept between resumed runs.
         progress: see `Progress`.
+        input: how a picture or digit becomes the model's input, as the recipe's `[input]` says.
     """
 
     original: Model
@@ -75,6 +77,7 @@ class Context:
     folder: Path = Path()
     work: Path = Path("runs")
     progress: Progress = lambda text, done, total: None
+    input: InputEntry = field(default_factory=InputEntry)
 
     def rng(self) -> np.random.Generator:
         """A generator that starts at the recipe's seed."""

@@ -11,7 +11,6 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from build_tools.data.distortion import Distortion
-from build_tools.data.pictures import InputEntry
 from build_tools.errors import PassError
 from build_tools.model import Model
 from build_tools.passes.contract import Change, Context
@@ -32,7 +31,6 @@ class Train:
         "", "folder of MNIST's files, folder of pictures, or COCO-form JSON; relative to the recipe; empty: calibration"
     )
     images: str = setting("", "COCO-form JSON: folder its file names are relative to")
-    input: InputEntry = field(default_factory=InputEntry)
     limit: int = setting(0, "at most so many samples; 0: all", low=0)
     held_out: float = setting(0.05, "unlabelled: share of the samples that judge which epoch is best", low=0, high=0.5)
     epochs: int = setting(5, "passes over the data", low=1)

@@ -58,9 +58,9 @@ class FineTune:
         self._model, self._settings, self._context, self._clock = model, settings, context, clock
         self._source: Source
         if settings.data == "mnist":
-            self._source = Digits(settings, model.proto, context.folder, context.seed)
+            self._source = Digits(settings, model.proto, context)
         else:
-            self._source = open_unlabelled(settings, model.proto, context, context.seed)
+            self._source = open_unlabelled(settings, model.proto, context)
         self._epoch_steps = len(self._source)
         self._steps = settings.steps or settings.epochs * self._epoch_steps
         first = next(iter(self._source.batches(0, 0)))
@@ -80,7 +80,7 @@ class FineTune:
     def run(self) -> Change:
         """Train to the end, or from where an interrupted run left off."""
         fingerprint = hashlib.sha256(self._model.proto.SerializeToString(deterministic=True))
-        fingerprint.update(repr((self._settings, self._context.seed)).encode())
+        fingerprint.update(repr((self._settings, self._context.seed, self._context.input)).encode())
         checkpoint = Checkpoint(self._context.work / f"train-{fingerprint.hexdigest()[:16]}.pt")
         history: list[float] = []
         best: tuple[float, list[Tensor]] | None = None

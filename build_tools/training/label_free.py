@@ -28,22 +28,22 @@ class Pictures:
     """Pictures of a folder or a pack, in a new order and a new form each epoch.
 
     Args:
-        settings: path, images, input, limit, held_out, batch, augment.
+        settings: path, images, limit, held_out, batch, augment.
         proto: the model.
-        folder: what paths are relative to.
-        seed: of order and changes.
+        context: folder that paths are relative to, seed, form of the input.
 
     Raises:
         DataError: none found, or fewer than a batch.
     """
 
-    def __init__(self, settings: Train, proto: onnx.ModelProto, folder: Path, seed: int) -> None:
+    def __init__(self, settings: Train, proto: onnx.ModelProto, context: Context) -> None:
+        folder, seed = context.folder, context.seed
         path = folder / settings.path
         every = find_pictures(path) if path.is_dir() else [s.path for s in read_pack(path, folder / settings.images)]
         paths = drawn(every, settings.limit or len(every), seed)
         self._held = [p for p in paths if is_held_out(p, settings.held_out)]
         self._paths = [p for p in paths if not is_held_out(p, settings.held_out)]
-        self._prepare, self._seed, self._augment = Preparation(settings.input, proto), seed, settings.augment
+        self._prepare, self._seed, self._augment = Preparation(context.input, proto), seed, settings.augment
         self._batch = min(settings.batch, len(self._paths))
         if not self._paths:
             raise DataError(f"{path}: no pictures to train on")
@@ -134,10 +134,10 @@ class Stream:
                     yield sample
 
 
-def open_unlabelled(settings: Train, proto: onnx.ModelProto, context: Context, seed: int) -> Pictures | Stream:
+def open_unlabelled(settings: Train, proto: onnx.ModelProto, context: Context) -> Pictures | Stream:
     """What the settings name: pictures at `path`, or the recipe's calibration data."""
     if settings.path:
-        return Pictures(settings, proto, context.folder, seed)
+        return Pictures(settings, proto, context)
     if context.calibration is None:
         raise DataError("no data to train on: give train.path, or the recipe a [calibration] table")
     return Stream(context.calibration, settings)

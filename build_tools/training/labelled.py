@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import onnx
@@ -14,6 +13,7 @@ from build_tools.data import mnist
 from build_tools.data.calibration import model_inputs
 from build_tools.data.digits import distort
 from build_tools.errors import DataError
+from build_tools.passes.contract import Context
 from build_tools.passes.train import Train
 from build_tools.training.batches import Batch
 
@@ -24,21 +24,20 @@ class Digits:
     """The training digits; the last 5,000 are held out.
 
     Args:
-        settings: path, input (mean and std), limit, batch, distort.
+        settings: path, limit, batch, distort.
         proto: the model, whose input has 784 values a sample.
-        folder: what `path` is relative to.
-        seed: of order and distortion.
+        context: folder that `path` is relative to, seed, mean and deviation of the input.
 
     Raises:
         DataError: files are missing, or the model does not take digits.
     """
 
-    def __init__(self, settings: Train, proto: onnx.ModelProto, folder: Path, seed: int) -> None:
-        self._train = mnist.read(folder / settings.path, "train")
-        self._held = mnist.read(folder / settings.path, "validation")
+    def __init__(self, settings: Train, proto: onnx.ModelProto, context: Context) -> None:
+        self._train = mnist.read(context.folder / settings.path, "train")
+        self._held = mnist.read(context.folder / settings.path, "validation")
         if settings.limit:
             self._train = (self._train[0][: settings.limit], self._train[1][: settings.limit])
-        self._settings, self._seed = settings, seed
+        self._settings, self._seed, self._entry = settings, context.seed, context.input
         self._batch = min(settings.batch, len(self._train[0]))
         self._input, (shape, _) = next(iter(model_inputs(proto).items()))
         self._sides = tuple(1 if s is None else s for s in shape[1:])
@@ -66,6 +65,5 @@ class Digits:
         pixels = torch.from_numpy(digits.astype(np.float32))[:, None]
         if drawn is not None and self._settings.distort.any:
             pixels = distort(pixels, self._settings.distort, drawn)
-        entry = self._settings.input
-        blob = ((pixels - entry.mean[0]) / entry.std[0]).reshape(len(digits), *self._sides)
+        blob = ((pixels - self._entry.mean[0]) / self._entry.std[0]).reshape(len(digits), *self._sides)
         return Batch({self._input: blob}, torch.from_numpy(labels))

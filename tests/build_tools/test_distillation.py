@@ -11,6 +11,7 @@ import torch
 from onnx import helper
 from torch.nn import functional
 
+from build_tools.data.pictures import InputEntry
 from build_tools.errors import PassError
 from build_tools.model import Model, load_model, save_onnx
 from build_tools.nets.from_onnx import OnnxModule
@@ -259,9 +260,9 @@ def test_a_pruned_face_detector_comes_nearer_to_the_original_on_real_pictures(fo
         scale = 128 / max(bgr.shape[:2])
         cv2.imwrite(str(tmp_path / "pictures" / path.name), cv2.resize(bgr, None, fx=scale, fy=scale))
     original = load_model(SHARED / "peers/yunet_s.onnx")
-    context = Context(original, folder=tmp_path, work=tmp_path)
+    context = Context(original, folder=tmp_path, work=tmp_path, input=InputEntry((128, 96), 32))
     change = train(
-        pruned(original, 0.5), context, path="pictures", input={"size_wh": [128, 96], "multiple": 32}, steps=24,
+        pruned(original, 0.5), context, path="pictures", steps=24,
         batch=4, rate=0.005, average=0.8, augment=0.3, held_out=0.25, distill={"weight": 1.0, "form": form},
     )  # fmt: skip
     before, after = figures(change)

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from build_tools.data.calibration import Stream
+from build_tools.data.pictures import InputEntry
 from build_tools.errors import ModelError, PassError, RecipeError
 from build_tools.model import Grid, Model, load_model
 from build_tools.passes.contract import Change, Context
@@ -35,12 +36,13 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def taught(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Model:
     """A small net that knows the painted digits."""
-    context = Context(small_net(), folder=digits, work=tmp_path_factory.mktemp("work"))
+    context = Context(small_net(), folder=digits, input=IN_UNIT, work=tmp_path_factory.mktemp("work"))
     return train(small_net(), context, **ON_DIGITS, epochs=3).model
 
 
+IN_UNIT = InputEntry(std=(255.0,))
 ON_DIGITS: dict[str, Any] = {
-    "data": "mnist", "path": "mnist", "batch": 30, "rate": 0.003, "average": 0.9, "input": {"std": [255.0]},
+    "data": "mnist", "path": "mnist", "batch": 30, "rate": 0.003, "average": 0.9,
 }  # fmt: skip
 
 
@@ -73,7 +75,7 @@ def test_training_after_pruning_brings_accuracy_back_and_keeps_the_zeros(
     taught: Model, digits: Path, tmp_path: Path
 ) -> None:
     thin = pruned(taught, 0.9)
-    change = train(thin, Context(taught, folder=digits, work=tmp_path), **ON_DIGITS, epochs=3)
+    change = train(thin, Context(taught, folder=digits, input=IN_UNIT, work=tmp_path), **ON_DIGITS, epochs=3)
     before, after = figures(change)
     assert after < before / 2
     assert change.layers["fc.weight"]["sparsity"] == pytest.approx(0.9, abs=0.01)
@@ -81,7 +83,7 @@ def test_training_after_pruning_brings_accuracy_back_and_keeps_the_zeros(
 
 
 def test_without_holding_zeros_they_come_back(taught: Model, digits: Path, tmp_path: Path) -> None:
-    context = Context(taught, folder=digits, work=tmp_path)
+    context = Context(taught, folder=digits, input=IN_UNIT, work=tmp_path)
     change = train(pruned(taught, 0.95), context, **ON_DIGITS, steps=3, hold_zeros=False)
     assert change.layers["fc.weight"]["sparsity"] < 0.5  # type: ignore[operator]
 
@@ -101,7 +103,7 @@ def test_codebooks_move_their_values_and_no_index_and_the_error_falls(
     taught: Model, digits: Path, tmp_path: Path
 ) -> None:
     few = with_codebook(taught)
-    change = train(few, Context(taught, folder=digits, work=tmp_path), **ON_DIGITS, epochs=2)
+    change = train(few, Context(taught, folder=digits, input=IN_UNIT, work=tmp_path), **ON_DIGITS, epochs=2)
     before, after = figures(change)
     assert after < before
     for name in ("conv.weight", "fc.weight"):
@@ -123,7 +125,7 @@ def test_uniform_grids_are_trained_on_their_levels(taught: Model, digits: Path, 
         scale = (np.abs(values).reshape(values.shape[axis], -1).max(1) / 3).astype(np.float32)
         spread = scale.reshape([-1] + [1] * (values.ndim - 1))
         coarse.set_weight(name, np.rint(values / spread).astype(np.float32) * spread, Grid("uniform", 3, scale, axis))
-    change = train(coarse, Context(taught, folder=digits, work=tmp_path), **ON_DIGITS, epochs=2)
+    change = train(coarse, Context(taught, folder=digits, input=IN_UNIT, work=tmp_path), **ON_DIGITS, epochs=2)
     for name in ("conv.weight", "fc.weight"):
         assert lies_on(change.model.weight(name), change.model.grids[name])
         assert np.array_equal(change.model.grids[name].table, coarse.grids[name].table)
@@ -134,7 +136,9 @@ def test_uniform_grids_are_trained_on_their_levels(taught: Model, digits: Path, 
 
 def test_constraints_asked_for_while_training_are_met_at_the_end(taught: Model, digits: Path, tmp_path: Path) -> None:
     during = {"prune": {"target": 0.9, "end": 0.5}, "quantize": {"bits": 4, "begin": 0.5}}
-    change = train(taught, Context(taught, folder=digits, work=tmp_path), **ON_DIGITS, epochs=2, during=during)
+    change = train(
+        taught, Context(taught, folder=digits, input=IN_UNIT, work=tmp_path), **ON_DIGITS, epochs=2, during=during
+    )
     for name in ("conv.weight", "fc.weight"):
         assert change.layers[name]["sparsity"] >= 0.9  # type: ignore[operator]
         assert change.layers[name]["bits"] == 4
@@ -144,7 +148,7 @@ def test_constraints_asked_for_while_training_are_met_at_the_end(taught: Model, 
 def test_an_interrupted_training_ends_at_the_same_bits(taught: Model, digits: Path, tmp_path: Path) -> None:
     during = {"prune": {"target": 0.8, "end": 0.5}, "quantize": {"bits": 3, "begin": 0.3}}
     settings = build_steps([{"kind": "train", **ON_DIGITS, "steps": 36, "during": during}], "test")[0].settings
-    straight = settings.run(taught, Context(taught, folder=digits, work=tmp_path / "straight"))
+    straight = settings.run(taught, Context(taught, folder=digits, input=IN_UNIT, work=tmp_path / "straight"))
 
     class Stopped(Exception):
         pass
@@ -154,16 +158,16 @@ def test_an_interrupted_training_ends_at_the_same_bits(taught: Model, digits: Pa
             raise Stopped
 
     seconds = iter(range(0, 10**6, 50))  # a checkpoint every third step
-    context = Context(taught, folder=digits, work=tmp_path / "torn", progress=stop_at_27)
+    context = Context(taught, folder=digits, input=IN_UNIT, work=tmp_path / "torn", progress=stop_at_27)
     with pytest.raises(Stopped):
         FineTune(taught, settings, context, clock=lambda: float(next(seconds))).run()  # type: ignore[arg-type]
-    resumed = settings.run(taught, Context(taught, folder=digits, work=tmp_path / "torn"))
+    resumed = settings.run(taught, Context(taught, folder=digits, input=IN_UNIT, work=tmp_path / "torn"))
     assert resumed.model.proto.SerializeToString() == straight.model.proto.SerializeToString()
     assert resumed.summary == straight.summary
 
 
 def test_a_torn_checkpoint_is_named(taught: Model, digits: Path, tmp_path: Path) -> None:
-    context = Context(taught, folder=digits, work=tmp_path)
+    context = Context(taught, folder=digits, input=IN_UNIT, work=tmp_path)
     train(taught, context, **ON_DIGITS, steps=1)
     torn = next(tmp_path.glob("train-*.pt"))
     torn.write_bytes(torn.read_bytes()[:100])
@@ -231,7 +235,7 @@ def test_what_cannot_be_trained_is_refused_before_any_work(tmp_path: Path) -> No
 
 
 def test_a_rate_that_is_far_too_high_is_said_so(taught: Model, digits: Path, tmp_path: Path) -> None:
-    context = Context(taught, folder=digits, work=tmp_path)
+    context = Context(taught, folder=digits, input=IN_UNIT, work=tmp_path)
     with pytest.raises(PassError, match=r"the loss is \w+ at step \d+; lower train\.rate"):
         train(taught, context, **(ON_DIGITS | {"rate": 1e30}), steps=5, optimizer="sgd")
 
