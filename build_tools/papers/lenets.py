@@ -20,6 +20,7 @@ FP32_BYTES: dict[Name, int] = {"lenet300": 1_070_000, "lenet5": 1_720_000}
 NETWORKS: dict[Name, str] = {"lenet300": "LeNet-300-100", "lenet5": "LeNet-5"}
 BASELINE_SEED = 1
 QUICK_DIGITS = 3_000
+QUICK_JUDGED = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,5 +113,5 @@ def _on_digits(recipe: Recipe, digits: Path, quick: bool) -> Recipe:
                 its = replace(its, epochs=1, limit=QUICK_DIGITS)
         steps.append(dataclasses.replace(step, settings=its))
     budget = BudgetEntry(bytes=0, loss=1.0, latency=0) if quick else recipe.budget
-    evaluation = replace(recipe.evaluation, data=str(digits))
+    evaluation = replace(recipe.evaluation, data=str(digits), limit=QUICK_JUDGED if quick else recipe.evaluation.limit)
     return replace(recipe, passes=tuple(steps), budget=budget, evaluation=evaluation)
