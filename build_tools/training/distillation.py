@@ -79,7 +79,8 @@ class FeaturesLoss(nn.Module):
     """Inner tensors of the student against the teacher's (Romero et al. 2015, "FitNets", equation 3).
 
     Where the widths differ, a 1x1 convolution (a matrix, for vectors) that is learned along carries the student's
-    features over. Each pair counts alike: squared differences are taken relative to the teacher's variance.
+    features over. Each pair counts alike: squared differences are taken relative to the teacher's variance on the first
+    batch (that of each batch by itself jumps about on small maps).
 
     Args:
         pairs: names in the student and in the teacher.
@@ -94,6 +95,7 @@ class FeaturesLoss(nn.Module):
         super().__init__()
         self._pairs = list(pairs)
         self.adapters = nn.ModuleList()
+        self._spreads = [teacher[its].var().clamp(min=1e-12) for _, its in pairs]
         for mine, its in pairs:
             a, b = student[mine].shape, teacher[its].shape
             if len(a) != len(b) or len(a) < 2 or a[2:] != b[2:]:
@@ -106,10 +108,8 @@ class FeaturesLoss(nn.Module):
     def forward(self, student: Tensors, teacher: Tensors) -> Tensor:
         """The mean over pairs; 1 for a student that knows no more than the mean."""
         terms = []
-        for adapter, (mine, its) in zip(self.adapters, self._pairs, strict=True):
-            wanted = teacher[its]
-            spread = wanted.var().clamp(min=1e-12)
-            terms.append((adapter(student[mine]) - wanted).square().mean() / spread)
+        for adapter, (mine, its), spread in zip(self.adapters, self._pairs, self._spreads, strict=True):
+            terms.append((adapter(student[mine]) - teacher[its]).square().mean() / spread)
         return torch.stack(terms).mean()
 
 

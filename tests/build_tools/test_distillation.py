@@ -263,7 +263,7 @@ def test_a_pruned_face_detector_comes_nearer_to_the_original_on_real_pictures(fo
     context = Context(original, folder=tmp_path, work=tmp_path, input=InputEntry((128, 96), 32))
     change = train(
         pruned(original, 0.5), context, path="pictures", steps=24,
-        batch=4, rate=0.005, average=0.8, augment=0.3, held_out=0.25, distill={"weight": 1.0, "form": form},
+        batch=4, rate=0.001, average=0.8, augment=0.3, held_out=0.25, distill={"weight": 1.0, "form": form},
     )  # fmt: skip
     before, after = figures(change)
     assert after < 0.9 * before
