@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from build_tools.coding.histogram import entropy_bits
 from build_tools.model import Grid
 from edge_runtime.bundle.format import Storage
 from edge_runtime.bundle.streams import F32, Array, expand
@@ -15,6 +16,8 @@ MAX_ENTRIES = 256
 _SAMPLE, _CHUNK = 65_536, 1 << 20
 _ROW_BYTES = 8
 """What a stream of its own costs at least: its row in the table and the coder's header."""
+_WORTHWHILE = 0.9
+"""Plain values cost less than their bits say: their exponents are coded."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -132,11 +135,12 @@ def _few_values(values: F32, half: bool) -> Form | None:
     if form is None:
         return None
     counts = np.bincount(form.symbols.reshape(-1), minlength=form.table.size)
-    share = counts[counts > 0] / form.symbols.size
-    entropy_bytes = -float(np.sum(share * np.log2(share))) * form.symbols.size / 8
-    plain_bytes = values.size * (2 if half or exact_in_half(values) else 4)
+    item_bytes = 2 if half or exact_in_half(values) else 4
+    nonzero = int(counts[_bits(form.table) != 0].sum())
+    sparse_bytes = entropy_bits(np.array([nonzero, values.size - nonzero])) / 8 + nonzero * item_bytes
+    plain_bytes = min(values.size * item_bytes, sparse_bytes)
     table_bytes = form.table.size * (4 if form.storage.wide else 2)
-    return form if entropy_bytes + table_bytes + _ROW_BYTES < 0.9 * plain_bytes else None
+    return form if entropy_bits(counts) / 8 + table_bytes + _ROW_BYTES < _WORTHWHILE * plain_bytes else None
 
 
 def _codebook(values: F32, table: NDArray[np.uint32]) -> Form | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from build_tools.bundle.forms import Form, exact_in_half
 from build_tools.coding.code import encode
-from build_tools.coding.histogram import floor_bytes
+from build_tools.coding.histogram import floor_bytes, histogram
 from edge_runtime.bundle.format import Storage, Stream
 from edge_runtime.bundle.protobuf import varint
 from edge_runtime.bundle.streams import F32, Array
@@ -20,8 +21,11 @@ _JOINABLE = (64, 256, 1024, 4096, 16_384)
 """Tensors of at most so many values are tried in one stream; which of these is best depends on the model."""
 _ROW_BYTES, _SHAPE_BYTES = 14, 4
 """What a stream and a shape take in the deflated manifest, about."""
-_TRY_BOTH_BELOW = 1 << 20
-_SPARSE_FROM = 0.05
+_CODER_BYTES, _SYMBOL_BYTES = 2, 0.75
+"""What a coder's header takes, and a symbol in its table, about."""
+_CLOSE = 1.05
+_EXACT_BELOW = 1 << 16
+"""Up to so many values the two most promising layouts are coded to the last byte before one is chosen."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -99,34 +103,62 @@ def nature(form: Form) -> Nature:
 
 
 def _join(group: list[tuple[str, Form]], coder: str) -> list[Packed]:
-    """Small tensors that are stored alike, those below the best threshold in one stream."""
-    alone = [_best([one], coder) for one in group]
-    best, best_cost = alone, sum(stream.cost for stream in alone)
-    tried = 0
+    """Small tensors that are stored alike, those up to the best threshold in one stream."""
+    layouts = [[[one] for one in group]]
     for threshold in _JOINABLE:
-        chosen = [one for one in group if one[1].symbols.size <= threshold]
-        if len(chosen) < 2 or len(chosen) == tried:
-            continue
-        tried = len(chosen)
-        rest = [stream for stream, one in zip(alone, group, strict=True) if one[1].symbols.size > threshold]
-        streams = [*rest, _best(chosen, coder)]
-        cost = sum(stream.cost for stream in streams)
-        if cost < best_cost:
-            best, best_cost = streams, cost
-    return best
+        joined = [one for one in group if one[1].symbols.size <= threshold]
+        apart = [[one] for one in group if one[1].symbols.size > threshold]
+        if len(joined) > 1 and len(apart) + 1 != len(layouts[-1]):
+            layouts.append([*apart, joined])
+    guesses: dict[tuple[str, ...], float] = {}
+    for stream in (stream for layout in layouts for stream in layout):
+        names = tuple(name for name, _ in stream)
+        guesses[names] = guesses.get(names) or min(_guess(stream, sparse) for sparse in (False, True))
+    layouts.sort(key=lambda layout: sum(guesses[tuple(name for name, _ in stream)] for stream in layout))
+    exact = sum(form.symbols.size for _, form in group) <= _EXACT_BELOW
+    encoded: dict[tuple[str, ...], Packed] = {}
+    found = []
+    for layout in layouts[: 2 if exact else 1]:
+        packed = []
+        for stream in layout:
+            names = tuple(name for name, _ in stream)
+            if names not in encoded:
+                encoded[names] = _best(stream, coder)
+            packed.append(encoded[names])
+        found.append(packed)
+    return min(found, key=lambda packed: sum(stream.cost for stream in packed))
 
 
-def _best(group: list[tuple[str, Form]], coder: str) -> Packed:
-    """One stream of these tensors, its zeros left out if that is smaller."""
-    dense = _encode(group, coder, False)
-    forms = [form for _, form in group]
-    total = sum(form.symbols.size for form in forms)
-    zeros = sum(int(np.count_nonzero(form.zeros)) for form in forms)
-    plain = forms[0].storage.kind == "plain"
-    if zeros < _SPARSE_FROM * total or (total > _TRY_BOTH_BELOW and not plain):
-        return dense
-    sparse = _encode(group, coder, True)
-    return sparse if sparse.cost < dense.cost else dense
+def _best(stream: list[tuple[str, Form]], coder: str) -> Packed:
+    """One stream of these tensors, its zeros left out if that is smaller; both are tried where it is close."""
+    dense, sparse = _guess(stream, False), _guess(stream, True)
+    tried = [_encode(stream, coder, False)] if dense < sparse * _CLOSE else []
+    if sparse < dense * _CLOSE:
+        tried.append(_encode(stream, coder, True))
+    return min(tried, key=lambda packed: packed.cost)
+
+
+def _guess(stream: list[tuple[str, Form]], sparse: bool) -> float:
+    """About the bytes of a stream, from the entropy of its symbols; infinite where zeros cannot be left out."""
+    forms = [form for _, form in stream]
+    storage = forms[0].storage
+    zeros = [form.zeros for form in forms] if sparse else []
+    if sparse and (storage.bits == 1 or sum(int(np.count_nonzero(z)) for z in zeros) == 0):
+        return math.inf
+    symbols = [form.symbols for form in forms]
+    if sparse:
+        symbols = [form.symbols[~zero] for form, zero in zip(forms, zeros, strict=True)]
+    parts = _planes(np.concatenate([one.reshape(-1) for one in symbols]), storage)
+    if sparse:
+        parts.append(np.concatenate([zero.reshape(-1) for zero in zeros]).view(np.uint8))
+    total = float(_ROW_BYTES + _SHAPE_BYTES * len(stream))
+    for part in parts:
+        if part.size:
+            counted = histogram(part)
+            width = int(counted.symbols[-1] - counted.symbols[0]).bit_length()
+            coded = counted.entropy_bits / 8 + _SYMBOL_BYTES * len(counted.symbols)
+            total += _CODER_BYTES + min(coded, part.size * width / 8)
+    return total
 
 
 def _encode(group: list[tuple[str, Form]], coder: str, sparse: bool) -> Packed:

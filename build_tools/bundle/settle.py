@@ -14,7 +14,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from build_tools.bundle.forms import find_form
+from build_tools.bundle.forms import find_form, same_bits
 from build_tools.bundle.nested import all_graphs, all_nodes, inner_graphs
 from build_tools.bundle.placement import linear_tensors, stays_inside
 from build_tools.errors import ModelError
@@ -121,16 +121,16 @@ def _round(model: Model) -> None:
     for tensor in model.proto.graph.initializer:
         if tensor.data_type != onnx.TensorProto.FLOAT or tensor.name in inside:
             continue
-        values = numpy_helper.to_array(tensor)
-        if (
-            not half_is_near(values, tensor.name in linear)
-            or find_form(values, model.grids.get(tensor.name), True).on_few_values
-        ):
-            continue
-        rounded = values.astype(np.float16).astype(np.float32)
-        if not np.array_equal(rounded.view(np.uint32), values.view(np.uint32)):
-            tensor.CopyFrom(numpy_helper.from_array(rounded, tensor.name))
-            model.grids.pop(tensor.name, None)
+        found = numpy_helper.to_array(tensor)
+        # A mask times a negative weight is -0.0, which lies on no grid and is worth nothing to a sum of products.
+        values = found + np.float32(0) if tensor.name in linear else found
+        few = find_form(values, model.grids.get(tensor.name), half=True).on_few_values
+        if not few and half_is_near(values, tensor.name in linear):
+            values = values.astype(np.float16).astype(np.float32)
+        if not same_bits(values, found):
+            tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+            if not few:
+                model.grids.pop(tensor.name, None)
 
 
 def half_is_near(values: NDArray[np.float32], linear: bool) -> bool:
