@@ -71,15 +71,18 @@ def default_text() -> str:
 
 
 def _table(kind: type, name: str, lead: str, many: bool = False) -> list[str]:
-    doc = (kind.__doc__ or "").strip().splitlines()[0]
-    lines = ["", f"# {doc}", f"{lead}[[{name}]]" if many else f"{lead}[{name}]"]
+    lines = ["", *_doc(kind), f"{lead}[[{name}]]" if many else f"{lead}[{name}]"]
     return lines + _keys(kind, name, lead)
 
 
 def _pass(kind: str) -> list[str]:
     made = pass_class(kind)
-    doc = (made.__doc__ or "").strip().splitlines()[0]
-    return ["", f"# {doc}", "# [[passes]]", f'# kind = "{kind}"', *_keys(made, "passes", "# ")]
+    return ["", *_doc(made), "# [[passes]]", f'# kind = "{kind}"', *_keys(made, "passes", "# ")]
+
+
+def _doc(kind: type) -> list[str]:
+    """The first paragraph of its docstring as comments."""
+    return [f"# {line.strip()}" for line in (kind.__doc__ or "").strip().split("\n\n")[0].splitlines()]
 
 
 def _keys(kind: type, name: str, lead: str) -> list[str]:
