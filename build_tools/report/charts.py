@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from build_tools.report import figures
-from build_tools.report.html import Safe, join, tag
+from build_tools.report.html import Safe, breakable, join, tag
 
 LOG_FROM = 60
 """Largest over smallest from which on bars of equal scale would show nothing but the largest."""
@@ -72,19 +72,20 @@ def waterfall(falls: Sequence[Fall]) -> Safe:
         else:
             bars = [_bar("b", "now", 0, before), _bar("b", "grown", before, now)]
         what = "" if index == 0 else figures.change(left, fall.bytes)
+        struck = "s" if fall.undone else "span"
         rows.append(
             tag(
                 "tr",
-                tag("th", fall.name, tag("div", "undone: ", fall.undone, class_="why") if fall.undone else "",
-                    scope="row", class_="text wrap"),
+                tag("th", fall.name, scope="row", class_="text"),
                 tag("td", tag("div", *bars, aria_hidden="true"), class_="track"),
-                tag("td", tag("s", figures.count(fall.bytes)) if fall.undone else figures.count(fall.bytes)),
-                tag("td", tag("s", what) if fall.undone else what),
+                tag("td", tag(struck, figures.count(fall.bytes))),
+                tag("td", tag(struck, what)),
             )
-        )  # fmt: skip
+        )
+        if fall.undone:
+            rows.append(tag("tr", tag("td", "undone: ", fall.undone, colspan="4", class_="why"), class_="reason"))
         left = left if fall.undone else fall.bytes
-    scale = " Bars are on a logarithmic scale: equal lengths are equal ratios." if logarithmic else ""
-    caption = tag("caption", f"Bytes of the file after each pass.{scale}")
+    scale = tag("p", "The scale is logarithmic: equal lengths are equal ratios.", class_="note") if logarithmic else ""
     head = tag(
         "thead",
         tag("tr", tag("th", "pass", scope="col", class_="text"), tag("th", "", scope="col", class_="track"),
@@ -92,25 +93,26 @@ def waterfall(falls: Sequence[Fall]) -> Safe:
     )  # fmt: skip
     return join(
         key(("what is left", "now"), ("taken away by the pass", "saved"), ("added", "grown"), ("undone", "undone")),
-        tag("table", caption, head, tag("tbody", *rows), class_="falls"),
+        scale,
+        tag("table", head, tag("tbody", *rows), class_="falls", aria_label="Bytes after each pass"),
     )
 
 
-def pairs(rows: Sequence[tuple[str, float, float]], others: str = "") -> Safe:
+def pairs(rows: Sequence[tuple[str, str, float, float]], others: str = "") -> Safe:
     """For each layer a bar of the bytes paid above a bar of its Shannon floor.
 
     Args:
-        rows: name, bytes, floor bytes.
+        rows: name, operator, bytes, floor bytes.
         others: said below of those that are not shown.
     """
-    high = max((max(paid, floor) for _, paid, floor in rows), default=1) or 1
+    high = max((max(paid, floor) for *_, paid, floor in rows), default=1) or 1
     made = []
-    for name, paid, floor in rows:
+    for name, operator, paid, floor in rows:
         bars = (_bar("b", "now", 0, 100 * paid / high), _bar("i", "floor", 0, 100 * floor / high))
         made.append(
             tag(
                 "tr",
-                tag("th", name, scope="row", class_="text name"),
+                tag("th", breakable(name), " ", tag("small", operator), scope="row", class_="text name"),
                 tag("td", tag("div", *bars, aria_hidden="true"), class_="track"),
                 tag("td", figures.count(paid)),
                 tag("td", figures.count(floor)),
@@ -156,14 +158,12 @@ def dots(title: str, rows: Sequence[Dot], unit: str, limit: tuple[float, str] | 
         unit: format of a number on the axis, as `{:.2f}x`.
         limit: the budget and its name.
     """
-    values = [v for r in rows for v in (r.value, *(r.interval or ()))] + ([limit[0]] if limit else [])
-    marks = figures.ticks(min(values), max(values))
-    low, high = marks[0], marks[-1] if marks[-1] > marks[0] else marks[0] + 1
+    low, high, marks = _range(rows, limit)
     left, right, top, row_height = 118, 396, 24, 25
     bottom = top + row_height * len(rows)
 
     def x(value: float) -> float:
-        return left + (right - left) * (value - low) / (high - low)
+        return left + (right - left) * (min(max(value, low), high) - low) / (high - low)
 
     parts = [tag("title", title)]
     for mark in marks:
@@ -187,12 +187,34 @@ def dots(title: str, rows: Sequence[Dot], unit: str, limit: tuple[float, str] | 
         y = top + row_height * (index + 0.5)
         parts.append(tag("text", shortened(row.name), x=left - 10, y=y + 4, text_anchor="end"))
         dropped = " dropped" if row.undone else ""
+        if not low <= row.value <= high:
+            parts.append(_off_scale(row.value, x(row.value), y, 1 if row.value < low else -1))
+            continue
         if row.interval:
             first, last = x(row.interval[0]), x(row.interval[1])
             parts.append(tag("line", x1=first, x2=max(last, first + 1), y1=y, y2=y, class_=f"whisker{dropped}"))
         parts.append(tag("circle", cx=x(row.value), cy=y, r=5.0, class_="hollow" if row.undone else "dot"))
     height = bottom + 26
     return tag("svg", *parts, viewBox=f"0 0 412 {height}", role="img", aria_label=title)
+
+
+def _range(rows: Sequence[Dot], limit: tuple[float, str] | None) -> tuple[float, float, list[float]]:
+    """Ends and marks of the axis: wide enough for what was kept and thrice that, whatever an undone pass has done."""
+    kept = [v for r in rows if not r.undone for v in (r.value, *(r.interval or ()))] + ([limit[0]] if limit else [])
+    low, high = min(kept), max(kept)
+    span = max(high - low, 0.02 * max(abs(high), abs(low)), 1e-6)
+    every = [v for r in rows for v in (r.value, *(r.interval or ()))]
+    low, high = max(min(*every, low), low - 2 * span), min(max(*every, high), high + 2 * span)
+    marks = figures.ticks(low, high)
+    return marks[0], marks[-1] if marks[-1] > marks[0] else marks[0] + 1, marks
+
+
+def _off_scale(value: float, x: float, y: float, inwards: int) -> Safe:
+    """An arrow at the edge and the value beside it."""
+    tip, back = x + inwards * 2, x + inwards * 10
+    arrow = tag("polygon", points=f"{tip},{y} {back},{y - 5} {back},{y + 5}", class_="hollow")
+    anchor = "start" if inwards > 0 else "end"
+    return join(arrow, tag("text", f"{value:.3g}", x=x + inwards * 15, y=y + 4, text_anchor=anchor, class_="dim"))
 
 
 def pareto(points: Sequence[Point], metric: str, higher_is_better: bool = True) -> Safe:
@@ -231,7 +253,7 @@ def pareto(points: Sequence[Point], metric: str, higher_is_better: bool = True) 
     for point in sorted(points, key=lambda p: p.name in front):
         radius = 3.5 + 4.5 * math.sqrt(min(max(point.latency, 0.0), 2.0) / 2)
         said = (
-            f"{point.name}: {figures.count(point.bytes)} bytes, {metric} {point.score:.4f}, {point.latency:.2f}x time"
+            f"{point.name}: {figures.count(point.bytes)} bytes, {metric} {point.score:.4f}, {point.latency:.2f}× time"
         )
         shade = "dot" if point.name in front else "behind"
         parts.append(tag("circle", tag("title", said), cx=x(point.bytes), cy=y(point.score), r=radius, class_=shade))

@@ -48,8 +48,7 @@ def render(compressed: Compressed, recipe_text: str, points: Sequence[Point] = (
 
 
 def _headline(done: Compressed) -> Safe:
-    undone = [s for s in done.steps if s.undone]
-    kept = len(done.steps) - len(undone)
+    kept = sum(not s.undone for s in done.steps)
     tiles = [
         _tile(
             "Size of the file",
@@ -61,13 +60,20 @@ def _headline(done: Compressed) -> Safe:
         _time_tile(done),
         _tile(
             "Passes",
-            f"{kept} kept" + (f", {len(undone)} undone" if undone else ""),
-            ", ".join(s.kind for s in done.steps if not s.undone) or "none",
-            f"undone: {', '.join(s.kind for s in undone)}" if undone else "every pass stayed within its budget",
+            f"{kept} of {len(done.steps)} kept",
+            _listed([name for name, s in _named(done.steps) if not s.undone]) or "none",
+            f"undone: {_listed([name for name, s in _named(done.steps) if s.undone])}"
+            if kept < len(done.steps)
+            else "all stayed within the budget",
         ),
     ]
     header = tag("header", tag("h1", done.name), tag("p", f"from {done.source.name}"))
     return join(header, tag("div", *tiles, class_="tiles"))
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Names with commas between; no line breaks inside a name."""
+    return ", ".join(name.replace(" ", "\u00a0") for name in names)
 
 
 def _tile(label: str, value: str, detail: str, verdict: str = "", mood: str | None = None) -> Safe:
@@ -101,13 +107,9 @@ def _time_tile(done: Compressed) -> Safe:
     if timing is None:
         return _tile("Time", "not measured", "the recipe says budget.latency = 0")
     low, high = timing.ratio_ci
-    value = (
-        f"{figures.ratio(1 / timing.ratio)}× faster"
-        if high < 1
-        else "the same"
-        if low <= 1
-        else f"{figures.ratio(timing.ratio)}× slower"
-    )
+    value = "the same"
+    if high < 1 or low > 1:
+        value = f"{figures.ratio(1 / timing.ratio)}× faster" if high < 1 else f"{figures.ratio(timing.ratio)}× slower"
     detail = f"{timing.median_ms / timing.ratio:.2f} → {timing.median_ms:.2f} ms on one thread here"
     verdict = f"ratio {timing.ratio:.2f}, 95 % interval {low:.2f} to {high:.2f}"
     return _tile("Time of one run", value, detail, verdict, "good" if high < 1 else "bad" if low > 1 else None)
@@ -116,13 +118,12 @@ def _time_tile(done: Compressed) -> Safe:
 def _waterfall(done: Compressed) -> Safe:
     falls = [Fall("the input file", done.before.bytes), Fall("coded, nothing else done", done.plain.bytes)]
     falls += [Fall(name, s.measured.bytes, s.undone) for name, s in _named(done.steps)]
+    falls.append(Fall("the bundle, with provenance", done.after.bytes))
     text = (
         "Each pass changes the model; then the whole of it is coded into a bundle and weighed. A pass that costs more "
         "accuracy or time than the recipe allows is undone."
     )
-    return join(
-        tag("h2", "Bytes, pass by pass"), tag("p", text, class_="note"), tag("div", waterfall(falls), class_="card")
-    )
+    return _section("Bytes, pass by pass", text, tag("div", waterfall(falls), class_="card"))
 
 
 def _costs(done: Compressed) -> Safe:
@@ -145,7 +146,7 @@ def _costs(done: Compressed) -> Safe:
         cards.append(tag("div", tag("h3", title), dots(title, marks, "{:g}×", limit), class_="card"))
     if not cards:
         return Safe("")
-    text = "Lines through the dots are 95 % intervals; hollow dots are passes that were undone."
+    text = "Lines through dots are 95 % intervals. Hollow marks are passes that were undone; arrows are off the scale."
     return _section("Accuracy and time", text, tag("div", *cards, class_="pair"))
 
 
@@ -159,7 +160,7 @@ def _passes(done: Compressed) -> Safe:
     )  # fmt: skip
     body = [_pass_row("the input file", done.before, None), _pass_row("coded only", done.plain, None)]
     body += [_pass_row(name, step.measured, step) for name, step in _named(done.steps)]
-    table = tag("table", tag("thead", head), tag("tbody", *body))
+    table = tag("table", tag("thead", head), tag("tbody", *body), class_="passes")
     refused = [(name, line) for name, step in _named(done.steps) for line in step.refused]
     left = Safe("")
     if refused:
@@ -170,7 +171,7 @@ def _passes(done: Compressed) -> Safe:
 
 
 def _pass_row(name: str, measured: Measured, step: StepResult | None) -> Safe:
-    timing = measured.latency
+    timing, score = measured.latency, measured.score
     time = f"{timing.ratio:.2f} [{timing.ratio_ci[0]:.2f}, {timing.ratio_ci[1]:.2f}]" if timing else ""
     said = [step.summary] if step else []
     if step and step.undone:
@@ -178,10 +179,10 @@ def _pass_row(name: str, measured: Measured, step: StepResult | None) -> Safe:
     return tag(
         "tr",
         tag("th", name, scope="row", class_="text"),
-        tag("td", figures.count(measured.bytes)),
-        tag("td", figures.score(measured.score.value) if measured.score else ""),
-        tag("td", time),
-        tag("td", f"{step.seconds:.1f}" if step else ""),
+        tag("td", figures.count(measured.bytes), data_label="bytes"),
+        tag("td", figures.score(score.value) if score else "", data_label=score.metric if score else "score"),
+        tag("td", time, data_label="time"),
+        tag("td", f"{step.seconds:.1f}" if step else "", data_label="seconds"),
         tag("td", *said, class_="text wrap"),
     )
 
@@ -212,7 +213,7 @@ def _bundle(done: Compressed) -> Safe:
     text = (
         f"{figures.count(values)} values take {figures.count(written.weights_bytes)} bytes with their scales and "
         f"codebooks, {8 * written.weights_bytes / max(values, 1):.2f} bits each. The Shannon floor of their symbols is "
-        f"{figures.count(floor)} bytes; what was paid is {figures.change(floor, written.weights_bytes)} against it."
+        f"{figures.count(floor)} bytes; {figures.over(floor, written.weights_bytes)}."
     )
     return _section("What the bundle is made of", text, tag("div", pile(parts), class_="card"))
 
@@ -223,7 +224,7 @@ def _layers(weights: list[Row]) -> Safe:
     if others:
         paid, floor = sum(r.bytes for r in others), sum(r.floor for r in others)
         rest = f"The other {len(others)} weights: {figures.count(paid)} bytes paid, floor {figures.count(floor)}."
-    bars = pairs([(r.name, r.bytes, r.floor) for r in shown], rest)
+    bars = pairs([(r.name, r.operator, r.bytes, r.floor) for r in shown], rest)
     text = (
         "The floor is what the symbols of a weight would take if each were coded by itself at its own frequency; "
         "context models may go below it, tables and scales come on top."

@@ -32,6 +32,14 @@ def change(before: float, after: float) -> str:
     return f"{share:+.{digits}%}".replace("%", " %").replace("-", "−")
 
 
+def over(floor: float, paid: float) -> str:
+    """How what was paid stands to the floor, in words."""
+    if not floor:
+        return "there is nothing to code"
+    text = change(floor, paid).lstrip("+−")
+    return f"{text} more than that was paid" if paid >= floor else f"{text} less than that was paid, by context models"
+
+
 def share(value: float) -> str:
     """62 %."""
     return f"{value:.0%}".replace("%", " %") if value >= 0.1 or value == 0 else f"{value:.1%}".replace("%", " %")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from html import escape
 
 
@@ -40,6 +41,11 @@ EMPTY = ("br", "hr", "meta", "col")
 def join(*children: str) -> Safe:
     """Texts and elements one after the other."""
     return Safe("".join(child if isinstance(child, Safe) else escape(child) for child in children))
+
+
+def breakable(name: str) -> Safe:
+    """A dotted name that may be broken behind its dots, slashes and underscores."""
+    return Safe(re.sub(r"([./_])(?=[^./_])", r"\1<wbr>", escape(name)))
 
 
 def page(title: str, style: str, script: str, *body: str) -> str:

@@ -11,7 +11,7 @@ from build_tools.compress import Compressed
 from build_tools.graph import Graph
 from build_tools.passes.contract import Fact
 from build_tools.report import figures
-from build_tools.report.html import Safe, tag
+from build_tools.report.html import Safe, breakable, tag
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +50,10 @@ def rows(done: Compressed) -> list[Row]:
     """Every weight of the bundle, the dearest first."""
     facts: dict[str, dict[str, Fact]] = {}
     for step in done.steps:
-        for name, said in step.layers.items() if not step.undone else ():
-            facts[name] = facts.get(name, {}) | said
+        for name, said in step.layers.items():
+            # what an undone pass has measured stays true, what it did does not
+            kept = {key: value for key, value in said.items() if key == "sensitivity" or not step.undone}
+            facts[name] = facts.get(name, {}) | kept
     readers = _readers(Graph(done.model.proto))
     made = [
         Row(
@@ -96,13 +98,13 @@ COLUMNS = (
     _Column("stored as", "kind of storage in the bundle", number=False),
     _Column("bits", "of a level, index or value"),
     _Column("zeros", "share of values that are zero"),
+    _Column("bytes", "paid in the bundle, scales and codebooks included"),
+    _Column("floor", "Shannon bound of its symbols, in bytes"),
+    _Column("bits/value", "bits paid for each value of the tensor"),
     _Column("rank", "rank of the factorisation it belongs to", fact="rank"),
     _Column("channels", "channels that are left", fact="channels"),
     _Column("sensitivity", "what the pass measured of how much the model minds", fact="sensitivity"),
     _Column("error", "relative error that a pass left in the layer", fact="error"),
-    _Column("bytes", "paid in the bundle, scales and codebooks included"),
-    _Column("floor", "Shannon bound of its symbols, in bytes"),
-    _Column("bits/value", "bits paid for each value of the tensor"),
 )
 
 
@@ -114,7 +116,7 @@ def _cell(column: _Column, row: Row) -> Safe:
         text = figures.share(value) if column.fact == "error" and isinstance(value, float) else _fact(value)
         return tag("td", text, data_value=str(value))
     shown: dict[str, tuple[str, float | str]] = {
-        "weight": (row.name, row.name),
+        "weight": (breakable(row.name), row.name),
         "operator": (row.operator, row.operator),
         "shape": (" × ".join(map(str, row.shape)) or "1", row.elements),
         "stored as": (row.storage, row.storage),

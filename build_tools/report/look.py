@@ -10,7 +10,7 @@ STYLE = """
 html{-webkit-text-size-adjust:100%}
 body{margin:0;background:var(--paper);color:var(--ink);font:16px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,
 "DejaVu Sans",sans-serif}
-main{max-width:1080px;margin:0 auto;padding:28px 24px 64px}
+main{max-width:1140px;margin:0 auto;padding:28px 24px 64px}
 header p,.note{color:var(--soft)}
 h1{font-size:1.35rem;margin:0;overflow-wrap:anywhere}
 h2{font-size:1.12rem;margin:44px 0 4px}
@@ -20,7 +20,7 @@ a{color:var(--keep)}
 .tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(215px,1fr));gap:14px;margin:22px 0 8px}
 .tile{background:var(--card);border:1px solid var(--line);border-radius:10px;padding:14px 16px}
 .tile .label{color:var(--soft);font-size:.82rem}
-.tile .value{font-size:1.9rem;line-height:1.25;font-weight:650;letter-spacing:-.01em}
+.tile .value{font-size:1.65rem;line-height:1.3;font-weight:650;letter-spacing:-.01em}
 .tile .detail{font-size:.88rem;font-variant-numeric:tabular-nums}
 .tile .verdict{font-size:.82rem;color:var(--soft);margin-top:4px}
 .good{color:var(--gain)}.bad{color:var(--bad)}
@@ -32,19 +32,22 @@ th,td{padding:6px 10px;text-align:right;border-bottom:1px solid var(--line);vert
 th{font-weight:600;color:var(--soft)}
 tbody th{color:var(--ink);font-weight:500}
 th.text,td.text{text-align:left}
+.scroll th,.scroll td{padding:6px 8px;font-size:.85rem}
+small{color:var(--soft);font-weight:400}
 td.wrap{white-space:normal;min-width:16rem}
-td.name,th.name{overflow-wrap:anywhere;white-space:normal;min-width:11rem}
+td.name,th.name{overflow-wrap:anywhere;white-space:normal;min-width:10rem}
 tr:last-child>*{border-bottom:0}
 .scroll{overflow:auto;max-height:34rem;border:1px solid var(--line);border-radius:10px;background:var(--card)}
 .scroll:focus-visible{outline:2px solid var(--focus)}
 .scroll thead th{position:sticky;top:0;background:var(--card);box-shadow:0 1px var(--line);z-index:1}
 th button{all:unset;cursor:pointer;font-weight:600}
 th button:focus-visible{outline:2px solid var(--focus);outline-offset:2px}
-th button::after{content:" \\2195";opacity:.35}
-th[aria-sort=ascending] button::after{content:" \\2191";opacity:1}
-th[aria-sort=descending] button::after{content:" \\2193";opacity:1}
+th button::after{content:" \\2195";content:" \\2195"/"";opacity:.35}
+th[aria-sort=ascending] button::after{content:" \\2191";content:" \\2191"/"";opacity:1}
+th[aria-sort=descending] button::after{content:" \\2193";content:" \\2193"/"";opacity:1}
 .falls td,.falls th{border:0;padding:5px 8px}
-.falls .track{width:52%;padding-left:0}
+.falls .track{width:58%;padding-left:0}
+.falls .reason td{text-align:left;white-space:normal;padding:0 8px 8px}
 .track div{position:relative;height:20px}
 .track i,.track b{position:absolute;top:0;height:20px;display:block;border-radius:3px;min-width:1px}
 .now{background:var(--keep)}.input{background:var(--rest)}.saved{background:var(--saved)}
@@ -60,7 +63,7 @@ vertical-align:-.08em;background:var(--shade)}
 .pile{display:flex;height:26px;border-radius:5px;overflow:hidden;margin:4px 0 10px;gap:1px}
 .pile i{display:block;height:100%;min-width:2px}
 .layers td,.layers th{border:0;padding:2px 8px}
-.layers .track{width:56%;padding-left:0}
+.layers .track{width:50%;padding-left:0}
 .layers .track div{height:19px}
 .layers .track b{height:11px}.layers .track i{top:12px;height:6px}
 svg{display:block;width:100%;height:auto;max-width:520px}
@@ -89,7 +92,16 @@ h2{margin-top:34px}
 .falls tr,.layers tr{display:grid;grid-template-columns:1fr auto auto;column-gap:10px;padding:5px 0}
 .falls td,.falls th,.layers td,.layers th{padding:0}
 .falls .track,.layers .track{grid-column:1/-1;grid-row:2;width:100%}
-.falls .why-row{display:block}
+.falls .reason{display:block;padding:0 0 4px}.falls .reason td{padding:0}
+.passes,.passes tbody{display:block}
+.scroll:has(.passes){max-height:none}
+.passes thead{position:absolute;clip-path:inset(50%);height:1px;width:1px;overflow:hidden}
+.passes tr{display:flex;flex-wrap:wrap;gap:0 14px;padding:8px 10px;border-bottom:1px solid var(--line)}
+.passes tr:last-child{border:0}
+.passes th,.passes td{border:0;padding:0}
+.passes th,.passes .wrap{flex:0 0 100%;min-width:0}
+.passes td[data-label]:not(:empty)::before{content:attr(data-label) " ";color:var(--soft)}
+.passes td:empty{display:none}
 .layers .name{min-width:0}
 dl{grid-template-columns:1fr}dt{margin-top:6px}
 }
