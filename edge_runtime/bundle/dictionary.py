@@ -31,6 +31,14 @@ def _operators(names: str) -> bytes:
     return b"".join(message(4, name.encode()) for name in names.split())
 
 
+def _tensor(name: str, *sides: str | int) -> bytes:
+    """A ValueInfoProto of floats; a side is a number or, where it is free, a name."""
+    dims = b"".join(
+        message(1, message(2, side.encode()) if isinstance(side, str) else b"\x08" + varint(side)) for side in sides
+    )
+    return message(1, name.encode()) + message(2, message(1, b"\x08\x01" + message(2, dims)))
+
+
 GRAPH_DICTIONARY = b"".join(
     (
         _operators(
@@ -70,5 +78,13 @@ GRAPH_DICTIONARY = b"".join(
         _int("group", 16),
         _ints("kernel_shape", 3, 3),
         _ints("pads", 1, 1, 1, 1),
+        # GraphProto.input = 11 and output = 12, ModelProto.ir_version = 1 and opset_import = 8
+        message(11, _tensor("image", "batch", 3, "height", "width")),
+        message(12, _tensor("logits", "batch", 10)),
+        b"\x08\x08:",
+        message(11, _tensor("input", "n", 3, "h", "w")),
+        message(12, _tensor("output", "n", 10)),
+        message(8, b"\n\x00\x10\x0d"),
+        message(8, b"\x10\x11"),
     )
 )

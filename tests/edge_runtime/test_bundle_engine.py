@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from build_tools.bundle.signing import generate_keys, read_private_key
 from build_tools.bundle.writer import settled, write_bundle
 from build_tools.model import load_model, save_onnx
+from edge_runtime.bundle.dictionary import GRAPH_DICTIONARY
 from edge_runtime.bundle.signature import read_public_key
 from edge_runtime.engine import OnnxEngine, open_model, open_session
 from edge_runtime.errors import BundleError, FormatError, SignatureError
@@ -87,3 +89,8 @@ def test_opening_a_bundle_needs_neither_onnx_nor_cryptography(attention: Path) -
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
+
+
+def test_the_dictionary_of_format_1_never_changes() -> None:
+    digest = hashlib.sha256(GRAPH_DICTIONARY).hexdigest()
+    assert digest == "7eece0057e39686ee6357e2d24540f81bdfe3ae2f226ae9b96a4e5dda6d81575"
