@@ -17,6 +17,9 @@ UNSEEN = 0.3
 """Count that every level is given beforehand, so that one that is not used costs some bits and not infinitely many."""
 FEW = 256
 """A tensor with fewer values has no histogram to speak of: its levels are taken to fall off geometrically."""
+PRIOR = 4.0
+"""Weights that a row, column or place is taken to have seen beforehand, alike to all of the tensor's."""
+CHANCE_MIN = 2.0**-12
 GAIN = 0.02
 """Most that the weight of a bit may change in one step, as a share of itself."""
 
@@ -32,6 +35,35 @@ def level_costs(levels: Tensor, highest: int) -> Tensor:
     return -torch.log2(counts / counts.sum())
 
 
+def chances_of_some(levels: Tensor) -> Tensor:
+    """The chance of each weight that its level is not zero, as a coder sees it that learns about rows and columns.
+
+    The log-odds of the whole tensor's share, and of the differences to it that the weight's row, its column and its
+    place in the kernel make, are added (the views of the bundle's adaptive coder). So a lone level in an empty row is
+    dear, and rows and columns empty as a whole.
+
+    Args:
+        levels: [rows, columns, ...]; fewer sides have the tensor's share everywhere.
+    """
+    some = (levels != 0).float()
+    share = (some.sum() + UNSEEN) / (some.numel() + 2 * UNSEEN)
+    odds = torch.logit(share).expand(some.shape)
+    for sides in _views(levels.dim()):
+        total = some.sum(sides, keepdim=True)
+        seen = some.numel() / total.numel()
+        if 1 < seen < some.numel():
+            odds = odds + torch.logit((total + PRIOR * share) / (seen + PRIOR)) - torch.logit(share)
+    return torch.sigmoid(odds).clamp(CHANCE_MIN, 1 - CHANCE_MIN)
+
+
+def _views(dims: int) -> list[tuple[int, ...]]:
+    """Sides that are summed over: all but the rows, all but the columns, all but the places in a kernel."""
+    if dims < 2:
+        return []
+    kernel = tuple(range(2, dims))
+    return [(1, *kernel), (0, *kernel), *([(0, 1)] if kernel else [])]
+
+
 def coded_bits(position: Tensor, highest: int) -> Tensor:
     """Bits of one weight's levels: between two levels the cost runs in a straight line from one's to the other's.
 
@@ -40,11 +72,21 @@ def coded_bits(position: Tensor, highest: int) -> Tensor:
         highest: level.
     """
     with torch.no_grad():
-        costs = level_costs(torch.round(position), highest)
+        levels = torch.round(position)
+        costs = level_costs(levels, highest)
+        some = chances_of_some(levels)
+        zero = -torch.log2(1 - some)
+        # A level that is not zero: first that it is not, then which one.
+        beyond_zero = costs + torch.log2(1 - 2.0 ** -costs[highest])
         below = torch.floor(position).clamp(-highest, highest - 1)
         index = below.long() + highest
+
+        def cost(at: Tensor) -> Tensor:
+            return torch.where(at == highest, zero, beyond_zero[at] - torch.log2(some))
+
+        lower, upper = cost(index), cost(index + 1)
     beyond = position - below
-    return (costs[index] * (1 - beyond) + costs[index + 1] * beyond).sum()
+    return (lower * (1 - beyond) + upper * beyond).sum()
 
 
 class EntropyPenalty:
