@@ -17,9 +17,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Doctor:
-    """Mends what costs time or bytes or hides weights from other passes: constants and BatchNormalization folded,
-    weights off the inputs, dead and idle nodes out, denormals zero, opset 17. Every cure is checked and undone if an
-    output changes."""
+    """Mends what costs time or bytes or hides weights, with equal outputs; a cure that changes them is undone.
+
+    Constants and BatchNormalization are folded, weights taken off the inputs, dead and idle nodes taken out, denormals
+    made zero, old opsets converted.
+    """
 
     KIND: ClassVar[str] = "doctor"
 

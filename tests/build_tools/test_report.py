@@ -19,7 +19,7 @@ from build_tools.passes.contract import Score
 from build_tools.passes.doctor import Doctor
 from build_tools.passes.quantize import Quantize
 from build_tools.passes.registry import Step
-from build_tools.recipe import BudgetEntry, CalibrationEntry, Recipe
+from build_tools.recipe import BudgetEntry, CalibrationEntry, CodingEntry, Recipe
 from build_tools.report.charts import Point
 from build_tools.report.compression import render
 from tests.build_tools.onnx_models import small_net
@@ -66,6 +66,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Compressed:
         name="small",
         calibration=CalibrationEntry(kind="random", count=8),
         budget=BudgetEntry(loss=0.1, latency=0.0),
+        coding=CodingEntry(coder="huffman"),
         passes=(Step("doctor", Doctor()), Step("quantize", Quantize(bits=2)), Step("quantize", Quantize(bits=8))),
     )
     return compress(folder / "small.onnx", recipe, folder / "small.edge", folder=folder, recipe_sha256="ab" * 32)
