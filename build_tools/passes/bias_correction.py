@@ -85,21 +85,31 @@ def _channels(layer: Layer) -> int:
     return layer.shape[layer.out_axis] * (layer.groups if layer.op == "ConvTranspose" else 1)
 
 
-def add_to_bias(model: Model, layer: Layer, shift: F64) -> list[str]:
-    """Add to the layer's bias, or give it one."""
+def fixed_bias(model: Model, layer: Layer) -> str | None:
+    """Why nothing can be added to a layer's bias; None where it can."""
     node = model.proto.graph.node[layer.index]
     if layer.op == "Gemm" and (attribute(node, "alpha", 1.0) != 1 or attribute(node, "beta", 1.0) != 1):
-        return [f"{layer.weight}: bias not corrected, the Gemm scales its product or its bias"]
+        return "the Gemm scales its product or its bias"
     if layer.bias is not None:
         if sum(layer.bias in n.input for n in model.proto.graph.node) > 1:
-            return [f"{layer.weight}: bias not corrected, other nodes read {layer.bias} too"]
+            return f"other nodes read {layer.bias} too"
+        if model.weight(layer.bias).size != _channels(layer):
+            return f"{layer.bias} is not one value a channel"
+    elif layer.op == "MatMul" or (len(node.input) > 2 and node.input[2]):
+        return "it has none that is constant"
+    return None
+
+
+def add_to_bias(model: Model, layer: Layer, shift: F64) -> list[str]:
+    """Add to the layer's bias, or give it one; a line where that cannot be done."""
+    reason = fixed_bias(model, layer)
+    if reason is not None:
+        return [f"{layer.weight}: bias not corrected, {reason}"]
+    if layer.bias is not None:
         old = _exact(model, layer.bias)
-        if old.size != shift.size:
-            return [f"{layer.weight}: bias not corrected, {layer.bias} is not one value a channel"]
         model.set_weight(layer.bias, (old + shift.reshape(old.shape)).astype(np.float32))
         return []
-    if layer.op == "MatMul" or (len(node.input) > 2 and node.input[2]):
-        return [f"{layer.weight}: bias not corrected, it has none that is constant"]
+    node = model.proto.graph.node[layer.index]
     name = f"{layer.weight}_bias"
     model.proto.graph.initializer.append(numpy_helper.from_array(shift.astype(np.float32), name))
     if model.proto.ir_version < 4:

@@ -68,8 +68,9 @@ class Islands:
 
 
 def find_islands(
-    proto: onnx.ModelProto, context: Context, how: Int8, held: Collection[str] = (), timer: Timer | None = None
-) -> Islands:
+    proto: onnx.ModelProto, context: Context, how: Int8, held: Collection[str] = (), timer: Timer | None = None,
+    device: DeviceTable | None = None,
+) -> Islands:  # fmt: skip
     """Put the nodes in int8 that are faster so.
 
     Args:
@@ -77,7 +78,8 @@ def find_islands(
         context: its calibration data give ranges, sizes and the feed that is timed.
         how: see `Int8`.
         held: weights whose layers stay float.
-        timer: in place of this machine's clock.
+        timer: of whole models, in place of this machine's clock.
+        device: times of single layers, in place of timing them here; they only order the candidates.
 
     Raises:
         PassError: no calibration data, an unreadable table, or ONNX Runtime's quantizer refuses.
@@ -101,7 +103,9 @@ def find_islands(
             return Islands(None, everything, (), "no node of the model can be int8")
         return _made(graph, build(everything), everything, f"{len(everything)} nodes in int8, untimed as asked")
     sizes = _of_feed(ready, spreads, feed)
-    table = _table(how.table, context.folder) if how.table else local_table(graph, sizes, max(how.rounds // 3, 3))
+    if how.table:
+        device = _table(how.table, context.folder)
+    table = device if device is not None else local_table(graph, sizes, max(how.rounds // 3, 3))
     costs = {k: v for k, v in node_costs(graph, sizes, table).items() if k in everything}
     cuts = [cheapest_part(graph, costs, sizes, table, trust) for trust in TRUSTS]
     if how.table:

@@ -61,12 +61,12 @@ def learn_rounding(
     import torch
 
     generator = torch.Generator().manual_seed(seed)
-    scale = torch.from_numpy(np.ascontiguousarray(scales))[..., None]
-    ratio = torch.from_numpy(np.ascontiguousarray(weights)) / scale
+    scale = torch.from_numpy(np.array(scales))[..., None]
+    ratio = torch.from_numpy(np.array(weights)) / scale
     frozen = ratio == 0
     floor = ratio.floor()
     x, target = torch.from_numpy(example.x), torch.from_numpy(example.target)
-    bias = torch.from_numpy(np.ascontiguousarray(example.bias))[:, None]
+    bias = torch.from_numpy(np.array(example.bias))[:, None]
 
     def act(y: Any) -> Any:
         return torch.nn.functional.leaky_relu(y, example.slope) if example.slope != 1 else y

@@ -120,9 +120,7 @@ def choose(
         elif target.name in skip:
             refused.append(f"{target.name}: left as it is, as the recipe asks")
         elif grid is not None and grid.kind != "half":
-            refused.append(
-                f"{target.name}: has a grid of {grid.bits} bits already; name it in {kind}.layers to redo it"
-            )
+            refused.append(f"{target.name}: lies on {grid.bits} bits already; name it in {kind}.layers to redo it")
         elif not np.isfinite(model.weight(target.name)).all():
             refused.append(f"{target.name}: holds values that are not finite; run the doctor first")
         else:

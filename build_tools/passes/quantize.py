@@ -66,9 +66,7 @@ class Quantize:
         for key, wanted in wants.items():
             if wanted and not (context.calibration is not None and len(context.calibration)):
                 value = toml(getattr(self, key))
-                raise PassError(
-                    f"quantize.{key} = {value}: needs calibration data; give the recipe a [calibration] table"
-                )
+                raise PassError(f"quantize.{key} = {value}: needs calibration data; add a [calibration] table")
 
     def run(self, model: Model, context: Context) -> Change:
         """Equalise, find scales, round, correct biases, round biases."""
@@ -124,7 +122,9 @@ class Quantize:
     def _round(
         self, model: Model, targets: list[tuple[Target, int]], moments: dict[str, Moments], context: Context
     ) -> Rounded:
-        how = Precision(self.per_channel, self.range, self.percentile, self.positions, self.steps)
+        how = Precision(
+            self.per_channel, self.range, self.percentile, self.positions, self.steps, self.bias_correction != "none"
+        )
         if self.rounding == "nearest" or context.calibration is None:
             return round_nearest(model, targets, how, context)
         if self.rounding == "adaptive" and not self.in_turn:
@@ -135,6 +135,8 @@ class Quantize:
         self, before: Model, model: Model, targets: list[Target], moments: dict[str, Moments], context: Context
     ) -> list[str]:
         layers = sorted((x for t in targets for x in t.layers), key=lambda x: x.index)
+        if self.rounding == "learned" or (self.rounding == "adaptive" and self.in_turn):
+            return []  # done in turn
         if self.bias_correction == "inputs":
             return correct_by_inputs(before, model, layers, moments)
         if self.bias_correction == "outputs" and context.calibration is not None:

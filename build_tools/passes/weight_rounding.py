@@ -10,6 +10,7 @@ import numpy as np
 from build_tools.graph import Graph, Layer, attribute
 from build_tools.model import F32, Grid, Model
 from build_tools.passes.activations import stream
+from build_tools.passes.bias_correction import add_to_bias, fixed_bias
 from build_tools.passes.contract import Calibration, Context, Fact
 from build_tools.passes.layer_inputs import MAX_WIDTH, Moments, patches, supported
 from build_tools.passes.learned import Example, learn_rounding
@@ -31,6 +32,7 @@ class Precision:
         percentile: for that method.
         positions: patches taken of each feed and layer.
         steps: of learned rounding.
+        centred: biases are corrected, so that rounding may shift the mean of outputs: inputs count by how they vary.
     """
 
     per_channel: bool
@@ -38,6 +40,7 @@ class Precision:
     percentile: float
     positions: int
     steps: int
+    centred: bool
 
 
 @dataclass(slots=True, eq=False)
@@ -67,6 +70,8 @@ def round_together(
         found = moments.get(target.name)
         if bits < 16 and (found is None or found.gram is None):
             done.refused.append(f"{target.name}: rounded to nearest, {_why_not(target)}")
+        if found is not None and found.gram is not None and _correctable(model, target, how):
+            found = _centred(found)
         _place(model, target, bits, how, found, done)
     return done
 
@@ -105,6 +110,14 @@ def round_in_turn(
             _learn(model, target, bits, how, then, now, context.seed, done)
         else:
             _solve(model, target, bits, how, then, now, done)
+        if how.centred:
+            layer, groups = target.layers[0], len(now)
+            means = [x.mean(1, dtype=np.float64) for x in (then, now)]
+            sums = [
+                np.einsum("grk,gk->gr", target.rows(m.weight(target.name)).reshape(groups, -1, now.shape[2]), mean)
+                for m, mean in zip((before, model), means, strict=True)
+            ]
+            done.refused += add_to_bias(model, layer, (sums[0] - sums[1]).ravel())
     return done
 
 
@@ -142,6 +155,8 @@ def _solve(model: Model, target: Target, bits: int, how: Precision, then: F32, n
     """
     rows = target.rows(model.weight(target.name))
     groups, count, width = now.shape
+    if _correctable(model, target, how):
+        then, now = then - then.mean(1, keepdims=True), now - now.mean(1, keepdims=True)
     gram = np.matmul(now.transpose(0, 2, 1), now) / np.float32(count)
     cross = np.matmul(then.transpose(0, 2, 1), now) / np.float32(count)
     shaped = rows.reshape(groups, -1, width)
@@ -219,6 +234,20 @@ def _both_inputs(
         same.bit_generator.state = state
         new.append(patches(here[tensor], layer, node, positions, same))
     return np.concatenate(old, 1), np.concatenate(new, 1)
+
+
+def _correctable(model: Model, target: Target, how: Precision) -> bool:
+    """Whether what rounding does to the mean will be made good by a bias."""
+    return how.centred and bool(target.layers) and all(fixed_bias(model, x) is None for x in target.layers)
+
+
+def _centred(moments: Moments) -> Moments:
+    """Covariances in place of second moments."""
+    mean = moments.mean
+    gram = None
+    if moments.gram is not None:
+        gram = moments.gram - (mean[:, :, None] * mean[:, None]).astype(np.float32)
+    return Moments(gram, np.maximum(moments.diagonal - mean**2, 0), mean, moments.count)
 
 
 def _plain(model: Model, layer: Layer) -> bool:

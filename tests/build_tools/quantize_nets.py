@@ -63,6 +63,7 @@ def model(
         [numpy_helper.from_array(values, name) for name, values in weights.items()],
     )
     proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+    proto = onnx.shape_inference.infer_shapes(proto)
     onnx.checker.check_model(proto)
     return Model(proto)
 
