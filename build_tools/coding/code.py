@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from build_tools.coding.adaptive import encode_adaptive
 from build_tools.coding.huffman import encode_huffman
 from build_tools.coding.rans import encode_rans
 from build_tools.coding.raw import encode_raw
@@ -36,6 +37,7 @@ ENCODERS: dict[str, Callable[[NDArray[Any]], bytes]] = {
     "raw": encode_raw,
     "huffman": encode_huffman,
     "rans": encode_rans,
+    "adaptive": encode_adaptive,
 }
 """From the fastest to decode to the slowest, so that ties go to the faster one."""
 

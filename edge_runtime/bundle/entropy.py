@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from edge_runtime.bundle.adaptive import decode_adaptive
 from edge_runtime.bundle.alphabet import HIGHEST, I16, LOWEST
 from edge_runtime.bundle.bits import Bits
 from edge_runtime.bundle.huffman import decode_huffman
@@ -97,4 +98,5 @@ _DECODERS: dict[str, Callable[[memoryview, tuple[int, ...]], I16]] = {
     "raw": _decode_raw,
     "huffman": decode_huffman,
     "rans": decode_rans,
+    "adaptive": decode_adaptive,
 }
