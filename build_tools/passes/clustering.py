@@ -120,28 +120,30 @@ def cluster(line: Line, k: int, how: Start, rng: np.random.Generator) -> F64:
     """At most k centres by Lloyd's iteration; centres nobody is near are moved into the worst clusters."""
     if len(line.x) <= k:
         return line.x.copy()
-    centres = lloyd(line, start_centres(line, k, how, rng))
-    for _ in range(k):
+    centres = _alive(line, lloyd(line, start_centres(line, k, how, rng)))
+    while len(centres) < k:
         edges = split(line, centres)
-        empty = np.diff(edges) == 0
-        if not empty.any():
-            break
-        errors = np.where(np.diff(edges) > 1, line.errors(edges, centres), -1.0)
-        worst = np.argsort(-errors)[: int(empty.sum())]
+        errors = np.where(np.diff(edges) > 1, line.errors(edges, centres), 0.0)
+        worst = np.argsort(-errors)[: k - len(centres)]
         worst = worst[errors[worst] > 0]
-        if not len(worst):
-            break
-        # A split cluster's two halves: the means on either side of its centre.
-        middle = np.searchsorted(line.x, centres[worst], side="right")
+        # A cluster's two halves: the means on either side of its centre.
+        cuts = np.searchsorted(line.x, centres[worst], side="right")
         halves = [
-            np.diff(line.one[[a, b, c]]) / np.maximum(np.diff(line.zero[[a, b, c]]), 1e-300)
-            for a, b, c in zip(edges[worst], middle, edges[worst + 1], strict=True)
+            np.diff(line.one[[a, b, c]]) / np.diff(line.zero[[a, b, c]])
+            for a, b, c in zip(edges[worst], cuts, edges[worst + 1], strict=True)
             if a < b < c
         ]
-        kept = np.delete(centres, np.concatenate([np.flatnonzero(empty), worst]))
-        centres = lloyd(line, np.unique(np.concatenate([kept, *halves]) if halves else centres))
         if not halves:
             break
+        more = _alive(line, lloyd(line, np.concatenate([np.delete(centres, worst), *halves])))
+        if len(more) <= len(centres):
+            break
+        centres = more
+    return centres
+
+
+def _alive(line: Line, centres: F64) -> F64:
+    """The centres that some point is nearest to."""
     return centres[np.diff(split(line, centres)) > 0]
 
 

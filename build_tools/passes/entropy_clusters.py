@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 from build_tools.passes.clustering import Floats, Line, make_line
 
 F64 = NDArray[np.float64]
-CLASSES = 8
+CLASSES = 16
 """Weights of about the same importance are taken together: within a class the borders between centres are points."""
+RANGE = 1e-4
+"""Importance below this share of the greatest is one class."""
 MAX_ROUNDS = 200
 
 
@@ -129,8 +131,8 @@ def _classes(values: Floats, importance: Floats | None) -> tuple[Sequence[Line],
     if importance is None:
         return [make_line(values)], np.ones(1), np.zeros(0)
     scaled = np.broadcast_to(importance / max(float(np.mean(importance)), 1e-300), values.shape)
-    alive = scaled[values != 0]
-    edges = np.unique(np.quantile(alive, np.linspace(0, 1, CLASSES + 1)[1:-1]))
+    most = float(scaled.max())
+    edges = np.geomspace(max(float(scaled.min()), RANGE * most, 1e-30), max(most, 2e-30), CLASSES + 1)[1:-1]
     place = np.searchsorted(edges, scaled, side="right")
     lines, mean = [], []
     for index in range(len(edges) + 1):

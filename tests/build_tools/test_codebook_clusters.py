@@ -69,9 +69,8 @@ def test_the_optimum_is_that_of_trying_every_cut(x: F64, k: int, seed: int) -> N
 def test_the_optimum_beats_k_means_on_a_layer() -> None:
     line = make_line(weights(20_000))
     for k in (8, 31):
-        assert error(line, optimal_centres(line, k)) <= error(
-            line, cluster(line, k, "linear", np.random.default_rng(0))
-        )
+        plain = cluster(line, k, "linear", np.random.default_rng(0))
+        assert error(line, optimal_centres(line, k)) <= error(line, plain)
 
 
 def test_large_layers_are_clustered_by_bins_as_well_as_by_points(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,6 +138,19 @@ def test_priced_bits_lower_error_plus_price(sparse: bool, weight: float) -> None
     priced = assign(values, None, coded, coded.centres)
     assert lagrangian(values, priced, weight) < lagrangian(values, snap(values, start), weight)
     assert (priced[values == 0] == 0).all() and len(coded.centres) <= 32
+
+
+def test_priced_bits_cost_less_than_k_means_at_equal_error() -> None:
+    values = weights(20_000)
+    best = optimal_centres(make_line(values), 16)
+    plain = snap(values, best)
+    coded = constrain(values, None, optimal_centres(make_line(values), 63), 0.024)
+    priced = assign(values, None, coded, coded.centres)
+    errors = [float(((x.astype(np.float64) - values) ** 2).sum()) for x in (plain, priced)]
+    assert errors[1] <= errors[0]
+    shares = [np.unique(x, return_counts=True)[1] / len(values) for x in (plain, priced)]
+    bits = [float(-(p * np.log2(p)).sum()) for p in shares]
+    assert bits[1] < bits[0] - 0.1
 
 
 def test_priced_bits_spare_what_matters() -> None:

