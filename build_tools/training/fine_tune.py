@@ -17,6 +17,7 @@ from build_tools.model import Model, load_model
 from build_tools.nets.from_onnx import OnnxModule
 from build_tools.passes.contract import Change, Context, Fact
 from build_tools.passes.train import Train
+from build_tools.training.activation_nodes import quantize_activations
 from build_tools.training.batches import Batch, Source
 from build_tools.training.checkpoint import Checkpoint
 from build_tools.training.constraints import During
@@ -66,7 +67,8 @@ class FineTune:
         first = next(iter(self._source.batches(0, 0)))
         self._any_batch = takes_batches(model, first)
         self._module = OnnxModule(model, self._any_batch)
-        self._student = Student(model, self._module, settings, self._steps, self._epoch_steps)
+        self._student = Student(model, self._module, settings, self._steps, self._epoch_steps, context.calibration)
+        self._inner = self._student.inner()
         self._scores = logits_of(model.proto)
         self._capture: list[str] = [self._scores] if settings.data == "mnist" else []
         self._distilled: Loss | None = None
@@ -133,7 +135,7 @@ class FineTune:
         self._average.update(step)
 
     def _loss(self, batch: Batch, weights: dict[str, Tensor]) -> Tensor:
-        said = self._module(batch.feeds, weights, self._capture)
+        said = self._module(batch.feeds, weights, self._capture, self._inner)
         share = self._settings.distill.weight
         loss = torch.zeros(())
         if batch.labels is not None and share < 1:
@@ -154,7 +156,7 @@ class FineTune:
                     if part.labels is None:
                         wrong += float(self._loss(part, weights)) * len(part)
                     else:
-                        said = self._module(part.feeds, weights, self._capture)[self._scores].flatten(1)
+                        said = self._module(part.feeds, weights, self._capture, self._inner)[self._scores].flatten(1)
                         wrong += float((said.argmax(1) != part.labels).sum())
                     count += len(part)
         return wrong / count if count else None
@@ -179,6 +181,7 @@ class FineTune:
     def _change(self, history: list[float], best: float | None) -> Change:
         values, grids = self._student.settle()
         made = self._module.to_model(values, grids)
+        quantize_activations(made.proto, self._student.constraints.activation_ranges())
         facts: dict[str, dict[str, Fact]] = {}
         for name in sorted(self._module.kernels & values.keys()):
             facts[name] = {"sparsity": float((values[name] == 0).mean())}
@@ -186,7 +189,8 @@ class FineTune:
                 facts[name]["bits"] = grids[name].bits
         kind = "error" if self._settings.data == "mnist" else "loss"
         told = f"held-out {kind} {history[0]:.4f} -> {best:.4f}" if best is not None else "nothing held out to judge by"
-        return Change(made, f"trained {self._steps} steps of {self._settings.batch}: {told}", facts)
+        summary = f"trained {self._steps} steps of {self._settings.batch}: {told}"
+        return Change(made, summary, facts, tuple(self._student.refused))
 
     def _state(self, step: int, history: list[float], best: tuple[float, list[Tensor]] | None) -> dict[str, Any]:
         return {

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,7 +16,10 @@ from torch import Tensor, nn
 from build_tools.graph import Graph
 from build_tools.model import Grid, Model
 from build_tools.nets.from_onnx import OnnxModule
+from build_tools.passes.contract import Calibration
+from build_tools.passes.groups import find_groups
 from build_tools.passes.train import Train
+from build_tools.training.activation_nodes import layer_inputs
 from build_tools.training.during import Constraints
 from build_tools.training.held import Held, lies_on
 
@@ -31,23 +35,39 @@ class Student:
         settings: of the training.
         steps: of the whole training.
         epoch_steps: of one epoch.
+        calibration: settles free input sides where channels are pruned; or None.
 
     Attributes:
         learned: everything that the optimiser moves, in a fixed order.
+        refused: what is left unpruned and why, one line each.
     """
 
-    def __init__(self, model: Model, module: OnnxModule, settings: Train, steps: int, epoch_steps: int) -> None:
+    def __init__(
+        self,
+        model: Model,
+        module: OnnxModule,
+        settings: Train,
+        steps: int,
+        epoch_steps: int,
+        calibration: Calibration | None = None,
+    ) -> None:
+        self.refused: list[str] = []
         self._weights = module.weights()
         self._kernels = [name for name in self._weights if name in module.kernels]
         grids = {n: g for n, g in model.grids.items() if n in self._weights} if settings.hold_grids else {}
         self.held = Held(self._weights, grids, self._kernels if settings.hold_zeros else ())
         axes = {layer.weight: layer.out_axis for layer in Graph(model.proto).layers()}
+        groups = self._channel_groups(model, settings, calibration)
+        tied = {name for group in groups for name, _ in group}
         free = {
             name: weight
             for name, weight in self._weights.items()
-            if name not in self.held.grids and (name in self._kernels or weight.ndim == 1)
+            if name not in self.held.grids and (name in self._kernels or name in tied or weight.ndim == 1)
         }
-        self.constraints = Constraints(free, settings.during, steps, axes=axes, epoch_steps=epoch_steps)
+        self._activations = layer_inputs(model.proto) if settings.during.quantize.activation_bits else []
+        self.constraints = Constraints(
+            free, settings.during, steps, groups, axes, epoch_steps=epoch_steps, activations=self._activations
+        )
         self._decay, self._steps = settings.decay, steps
         self._free = set(free)
         extra = [*self.held.tables.values(), *self.constraints.extra_parameters()]
@@ -69,6 +89,35 @@ class Student:
             name: self.held.masked(name, found[name]) if name in self._free else self.held.effective(name, weight)
             for name, weight in self._weights.items()
         }
+
+    def inner(self) -> dict[str, Callable[[Tensor], Tensor]]:
+        """What becomes of inner tensors that are quantised, by name."""
+        return {name: functools.partial(self.constraints.activation, name) for name in self._activations}
+
+    def _channel_groups(
+        self, model: Model, settings: Train, calibration: Calibration | None
+    ) -> list[list[tuple[str, int]]]:
+        """Weights and axes along which whole channels are pruned together.
+
+        Only groups whose weights hold exactly these channels, in order: a slice of a weight has no mask of its own.
+        """
+        prune = settings.during.prune
+        if prune.structure != "channels" or not (prune.target > 0 or prune.layers):
+            return []
+        found = []
+        for group in find_groups(model.proto, calibration):
+            whole = [
+                m.positions.shape == (group.channels, 1)
+                and bool((m.positions[:, 0] == np.arange(self._weights[m.weight].shape[m.axis])).all())
+                for m in group.members
+                if m.role != "in" and m.weight in self._weights and m.weight not in self.held.grids
+            ]
+            makers = [(m.weight, m.axis) for m in group.members if m.role != "in"]
+            if makers and all(whole) and len(whole) == len(makers):
+                found.append(makers)
+            else:
+                self.refused.append(f"{group.id}: channels shared with others are not pruned while training")
+        return found
 
     def settle(self) -> tuple[dict[str, NDArray[np.float32]], dict[str, Grid]]:
         """The final values, exactly on their grids, and those grids."""

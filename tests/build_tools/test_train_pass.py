@@ -6,13 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
 
+from build_tools.data import mnist
 from build_tools.data.calibration import Stream
 from build_tools.data.pictures import InputEntry
 from build_tools.errors import ModelError, PassError, RecipeError
 from build_tools.model import Grid, Model, load_model
+from build_tools.passes.activations import session, stream
 from build_tools.passes.contract import Change, Context
 from build_tools.passes.registry import build_steps
 from build_tools.training.batches import Batch
@@ -143,6 +146,47 @@ def test_constraints_asked_for_while_training_are_met_at_the_end(taught: Model, 
         assert change.layers[name]["sparsity"] >= 0.9  # type: ignore[operator]
         assert change.layers[name]["bits"] == 4
         assert lies_on(change.model.weight(name), change.model.grids[name])
+
+
+def test_channels_pruned_while_training_can_be_cut_out_without_loss(
+    taught: Model, digits: Path, tmp_path: Path
+) -> None:
+    during = {"prune": {"target": 0.5, "end": 0.5, "structure": "channels", "align": 4}}
+    context = Context(taught, folder=digits, input=IN_UNIT, work=tmp_path)
+    model = train(taught, context, **ON_DIGITS, epochs=1, during=during).model
+    dead = (model.weight("conv.weight").reshape(8, -1) == 0).all(1)
+    assert dead.sum() == 4
+    assert not model.weight("conv.bias")[dead].any()
+    cut = build_steps([{"kind": "prune", "structure": "channels", "score": "zero", "align": 4, "minimum": 4}], "test")
+    smaller = cut[0].settings.run(model, context).model
+    assert smaller.weight("conv.weight").shape == (4, 1, 3, 3)
+    x = np.random.default_rng(0).random((2, 1, 28, 28)).astype(np.float32)
+    one, other = (session(m.proto).run(None, {"image": x})[0] for m in (model, smaller))
+    assert np.allclose(one, other, atol=1e-4)
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+def test_activations_quantised_while_training_are_so_in_the_graph(
+    bits: int, taught: Model, digits: Path, tmp_path: Path
+) -> None:
+    context = Context(taught, folder=digits, input=IN_UNIT, work=tmp_path)
+    during = {"quantize": {"bits": 8, "activation_bits": bits}}
+    change = train(taught, context, **ON_DIGITS, steps=20, during=during)
+    onnx.checker.check_model(change.model.proto)
+    kinds = [n.op_type for n in change.model.proto.graph.node]
+    assert kinds.count("QuantizeLinear") == 2
+    assert kinds.count("Clip") == (0 if bits == 8 else 2)
+    images, labels = mnist.read(digits / "mnist", "validation")
+    blob = images[:500, None].astype(np.float32) / 255
+    said = session(change.model.proto).run(None, {"image": blob})[0].argmax(1)
+    assert (said != labels[:500]).mean() == pytest.approx(figures(change)[1], abs=0.03)
+    seen = exposed(change.model, "d_quantized", blob[:50])
+    assert len(np.unique(seen)) <= 2**bits
+
+
+def exposed(model: Model, tensor: str, blob: np.ndarray) -> np.ndarray:
+    """An inner tensor's values."""
+    return next(stream(model.proto, [tensor], [{"image": blob}]))[tensor]  # type: ignore[arg-type]
 
 
 def test_an_interrupted_training_ends_at_the_same_bits(taught: Model, digits: Path, tmp_path: Path) -> None:
