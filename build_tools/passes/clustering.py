@@ -54,14 +54,16 @@ class Line:
         return error
 
 
-def make_line(values: Floats, importance: Floats | None = None) -> Line:
+def make_line(values: Floats, importance: Floats | None = None, exact: int = EXACT_POINTS, chunk: int = CHUNK) -> Line:
     """The points of a weight; zeros are left out.
 
     Args:
         values: any shape; not all zero.
         importance: of each value, broadcast to the shape of `values`; None: all alike.
+        exact: up to so many values each distinct one is a point; more are gathered into bins.
+        chunk: values that are gathered at a time.
     """
-    if values.size <= EXACT_POINTS:
+    if values.size <= exact:
         flat = values.ravel()
         kept = flat != 0
         x, place = np.unique(flat[kept], return_inverse=True)
@@ -70,9 +72,9 @@ def make_line(values: Floats, importance: Floats | None = None) -> Line:
     low, high = float(values.min()), float(values.max())
     scale = (BINS - 1) / max(high - low, 1e-300)
     mass, moment = np.zeros(BINS), np.zeros(BINS)
-    for chunk, cost in _chunks(values, importance):
-        kept = chunk != 0
-        inside = chunk[kept]
+    for piece, cost in _chunks(values, importance, chunk):
+        kept = piece != 0
+        inside = piece[kept]
         bins = ((inside - low) * scale).astype(np.int64)
         weight = None if cost is None else cost[kept]
         mass += np.bincount(bins, weight, BINS)
@@ -165,15 +167,15 @@ def _line(x: F64, mass: F64) -> Line:
     return Line.of(x[seen], mass[seen]) if seen.any() else Line.of(x, np.ones(len(x)))
 
 
-def _chunks(values: Floats, importance: Floats | None) -> Iterator[tuple[F64, F64 | None]]:
+def _chunks(values: Floats, importance: Floats | None, chunk: int) -> Iterator[tuple[F64, F64 | None]]:
     """Flat pieces of the values with their importance; whole rows where there is one."""
     if importance is None:
         flat = values.reshape(-1)
-        for start in range(0, values.size, CHUNK):
-            yield flat[start : start + CHUNK].astype(np.float64), None
+        for start in range(0, values.size, chunk):
+            yield flat[start : start + chunk].astype(np.float64), None
         return
     costs = np.broadcast_to(importance, values.shape)
-    rows = max(1, CHUNK // int(np.prod(values.shape[1:], initial=1)))
+    rows = max(1, chunk // int(np.prod(values.shape[1:], initial=1)))
     for start in range(0, len(values), rows):
         piece = slice(start, start + rows)
         yield values[piece].astype(np.float64).ravel(), costs[piece].astype(np.float64).ravel()

@@ -10,8 +10,7 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 from scipy.cluster import vq
 
-from build_tools.passes import clustering
-from build_tools.passes.clustering import Line, cluster, lloyd, make_line, snap, split, start_centres
+from build_tools.passes.clustering import Line, Start, cluster, lloyd, make_line, snap, split, start_centres
 from build_tools.passes.entropy_clusters import assign, constrain, lower_envelope
 from build_tools.passes.optimal_clusters import optimal_centres, optimal_error_reference
 
@@ -30,7 +29,7 @@ def error(line: Line, centres: F64) -> float:
 
 @pytest.mark.parametrize("k", [2, 5, 16])
 @pytest.mark.parametrize("how", ["linear", "density", "random"])
-def test_lloyd_ends_where_scipys_k_means_does(k: int, how: clustering.Start) -> None:
+def test_lloyd_ends_where_scipys_k_means_does(k: int, how: Start) -> None:
     values = weights()
     line = make_line(values)
     start = start_centres(line, k, how, np.random.default_rng(1))
@@ -73,15 +72,12 @@ def test_the_optimum_beats_k_means_on_a_layer() -> None:
         assert error(line, optimal_centres(line, k)) <= error(line, plain)
 
 
-def test_large_layers_are_clustered_by_bins_as_well_as_by_points(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_layers_are_clustered_by_bins_as_well_as_by_points() -> None:
     values = np.where(np.random.default_rng(5).random(60_000) < 0.5, 0, weights(60_000)).astype(np.float32)
     importance = np.random.default_rng(6).random(60_000).astype(np.float32)
     for cost in (None, importance):
         exact = make_line(values, cost)
-        monkeypatch.setattr(clustering, "EXACT_POINTS", 100)
-        monkeypatch.setattr(clustering, "CHUNK", 999)
-        binned = make_line(values, cost)
-        monkeypatch.undo()
+        binned = make_line(values, cost, exact=100, chunk=999)
         assert binned.zero[-1] == pytest.approx(exact.zero[-1])
         assert binned.one[-1] == pytest.approx(exact.one[-1])
         found, told = (cluster(line, 15, "density", np.random.default_rng(0)) for line in (binned, exact))
