@@ -58,8 +58,16 @@ def table(found: dict[str, Any]) -> str:
     lines = [
         f"{facts['name'] or 'no name'}: {facts['task']}, {found['params']:,} parameters, {found['bytes']:,} bytes, "
         f"{signed}",
-        *(f"{way} {name}: {kind}" for way in ("inputs", "outputs") for name, kind in found[way].items()),
-        *(f"{key}: {value}" for key, value in [*facts.items(), *found["made"].items()] if key not in ("name", "task")),
+        *(
+            f"{way} {_printable(name)}: {_printable(kind)}"
+            for way in ("inputs", "outputs")
+            for name, kind in found[way].items()
+        ),
+        *(
+            f"{_printable(key)}: {_printable(str(value))}"
+            for key, value in [*facts.items(), *found["made"].items()]
+            if key not in ("name", "task")
+        ),
         "",
     ]
     rows = [("weight", "read by", "shape", "kept as", "zeros", "bits", "bytes", "floor", "bits each", "coder")]
@@ -93,6 +101,11 @@ def _readers(graph: onnx.GraphProto) -> dict[str, str]:
         for place, name in enumerate(node.input):
             found.setdefault(name, f"{node.op_type}_{index}[{place}]")
     return found
+
+
+def _printable(text: str) -> str:
+    """A bundle's maker may have written anything there; no control character of it reaches the terminal."""
+    return text if text.isprintable() else repr(text)
 
 
 def _type_of(value: onnx.ValueInfoProto) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from build_tools.bundle.forms import Form, exact_in_half
-from build_tools.coding.code import encode
+from build_tools.coding.code import Coded, encode
 from build_tools.coding.histogram import floor_bytes, histogram
 from edge_runtime.bundle.format import Storage, Stream
 from edge_runtime.bundle.protobuf import varint
@@ -177,12 +177,19 @@ def _encode(group: list[tuple[str, Form]], coder: str, sparse: bool) -> Packed:
     else:
         parts = _planes(_together([form.symbols for form in forms]), forms[0].storage)
     storage = replace(forms[0].storage, sparse=sparse)
-    coded = [encode(part, coder) for part in parts if part.size]
+    coded = [_smaller(part, coder) for part in parts if part.size]
     payloads = [one.payload for one in coded] + [b""] * (len(parts) - len(coded))
     coders = tuple(one.coder for one in coded) + ("raw",) * (len(parts) - len(coded))
     content = b"".join(varint(len(p)) for p in payloads[:-1]) + b"".join(payloads)
     table = np.concatenate([form.table for form in forms])
     return Packed(Stream(storage, coders, len(content), shapes), content, names, table)
+
+
+def _smaller(part: Array, coder: str) -> Coded:
+    """By the coder, or raw where that is smaller, as for the lowest bits of a mantissa, which no coder shrinks."""
+    if coder in ("raw", "smallest"):
+        return encode(part, coder)
+    return min(encode(part, "raw"), encode(part, coder), key=lambda coded: len(coded.payload))
 
 
 def _together(arrays: list[Array]) -> Array:

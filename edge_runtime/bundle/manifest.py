@@ -23,6 +23,7 @@ from edge_runtime.errors import FormatError, VersionError
 
 _SHA256 = re.compile(r"[A-Za-z0-9_-]{43}")
 _FIELDS = {"facts", "format", "graph", "made", "prefix", "tensors", "weights"}
+_LABEL_MAX = 200
 REBUILD = "copy the file again or rebuild it with edge-build"
 
 
@@ -112,8 +113,8 @@ def read_manifest(raw: bytes, origin: str) -> Manifest:
     for field in sorted(table.keys() - _FIELDS):
         raise refuse(field[:40], "is not a field of format 1")
     facts, made, prefix = table["facts"], table["made"], table.get("prefix", "")
-    if not isinstance(facts, dict) or not all(isinstance(facts.get(key), str) for key in ("name", "task")):
-        raise refuse("facts", "needs the texts name and task")
+    if not isinstance(facts, dict) or not all(_is_label(facts.get(key)) for key in ("name", "task")):
+        raise refuse("facts", "needs the texts name and task, printable and short")
     if not isinstance(made, dict) or not all(isinstance(v, str) or _is_count(v, 2**64) for v in made.values()):
         raise refuse("made", "must hold texts and whole numbers")
     if not isinstance(prefix, str) or not re.fullmatch("_{0,32}", prefix):
@@ -149,6 +150,10 @@ def _refuse_constant(name: str) -> Any:
 
 def _is_count(value: Any, limit: int) -> bool:
     return type(value) is int and 0 <= value <= limit
+
+
+def _is_label(value: Any) -> bool:
+    return isinstance(value, str) and len(value) <= _LABEL_MAX and value.isprintable()
 
 
 def _member(value: Any, limit: int) -> tuple[int, str] | None:

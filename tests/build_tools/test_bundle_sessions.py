@@ -184,3 +184,9 @@ def test_any_model_is_opened_by_its_content(tmp_path: Path) -> None:
     model = open_any(path)
     assert {grid.kind for grid in model.grids.values()} == {"uniform", "codebook", "half"}
     assert open_any(shipped("scene_attention.onnx")).grids == {}
+
+
+def test_a_network_without_weights_is_bundled_too(tmp_path: Path) -> None:
+    vector = [value(name, TensorProto.FLOAT, ["n", 4]) for name in "xy"]
+    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", vector[:1], vector[1:])
+    assert_all_alike(Model(whole(graph)), tmp_path, True)

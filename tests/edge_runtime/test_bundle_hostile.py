@@ -173,6 +173,7 @@ CLAIMS: dict[str, tuple[Callable[[dict[str, Any]], Any], type[BundleError], str]
     "a format that is true": (field("format", True), FormatError, "format is missing"),
     "an unknown field": (field("code", "import os"), FormatError, "code is not a field"),
     "facts without a task": (field("facts", {"name": "x"}), FormatError, "facts needs the texts name and task"),
+    "a name that moves the cursor": (field("facts", {"name": "\x1b[2J", "task": "x"}), FormatError, "printable"),
     "facts that are a list": (field("facts", []), FormatError, "facts needs"),
     "a made that nests": (field("made", {"a": []}), FormatError, "made must hold"),
     "a prefix of letters": (field("prefix", "../"), FormatError, "prefix must be"),
