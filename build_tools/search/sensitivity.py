@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from build_tools.errors import PassError
+from build_tools.errors import ModelError, PassError
 from build_tools.graph import Graph
 from build_tools.model import Model
 from build_tools.passes.contract import Context, Pass
@@ -40,7 +40,10 @@ class LayerScan:
     losses: dict[str, dict[float, float | None]]
 
     def loss(self, technique: str, level: float) -> float | None:
-        """The loss between measured levels, by straight lines; what is harsher never costs less. None: not applied."""
+        """The loss between measured levels and beyond, by straight lines; what is harsher never costs less.
+
+        None where the technique does not apply.
+        """
         measured = [(at, value) for at, value in self.losses.get(technique, {}).items() if value is not None]
         if not measured:
             return None
@@ -48,7 +51,9 @@ class LayerScan:
         points = sorted([(UNTOUCHED[technique], 0.0), *measured], key=lambda p: sign * p[0])
         levels = np.array([sign * at for at, _ in points])
         losses = np.maximum.accumulate([max(value, 0.0) for _, value in points])
-        return float(np.interp(sign * level, levels, losses))
+        beyond = max(sign * level - levels[-1], 0.0)
+        slope = (losses[-1] - losses[-2]) / (levels[-1] - levels[-2])
+        return float(np.interp(sign * level, levels, losses) + slope * beyond)
 
     def row(self) -> list[float | None]:
         """All losses, in the order of `LEVELS`."""
@@ -79,10 +84,14 @@ def scan_layer(job: Job, weight: str) -> LayerScan:
     Args:
         job: what is searched for; opened once in each worker.
         weight: one of `layers_of`.
+
+    Raises:
+        ModelError: no layer has this weight.
     """
     site = open_job(job)
-    graph = Graph(site.doctored.proto)
-    layer = next(x for x in graph.layers() if x.weight == weight)
+    layer = next((x for x in Graph(site.doctored.proto).layers() if x.weight == weight), None)
+    if layer is None:
+        raise ModelError(f"no layer has the weight {weight}; is another model on this worker?")
     others = tuple(name for name in layers_of(site.doctored) if name != weight)
 
     def loss(technique: str, level: float) -> float | None:

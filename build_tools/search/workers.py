@@ -14,6 +14,7 @@ from build_tools.search.job import Job
 TRIES = 3
 """A task is given up when workers died over it this many times."""
 CONNECT_S = 15
+POLL_S = 0.02
 Task = Callable[..., Any]
 """A function of this package; its first argument is the job, which lies with the workers already."""
 
@@ -78,27 +79,22 @@ class DaskWorkers:
         self._hand_out(_Handed(key, task, arguments))
 
     def finished(self, timeout_s: float) -> list[tuple[int, Any]]:
-        from distributed import TimeoutError as DaskTimeoutError
-        from distributed import wait
-
         if self._waiting and self.slots():
             waiting, self._waiting = self._waiting, []
             for handed in waiting:
                 self._hand_out(handed)
-        if not self._running:
-            time.sleep(timeout_s)
-            return []
-        try:
-            ended: Any = wait(list(self._running), timeout_s, "FIRST_COMPLETED")  # type: ignore[no-untyped-call]
-        except (DaskTimeoutError, TimeoutError):
-            return []
+        # Not `distributed.wait`: it raises when one of them was cancelled, whatever became of the others.
+        until = time.monotonic() + timeout_s
+        while not (ended := [future for future in self._running if future.done()]) and time.monotonic() < until:
+            time.sleep(POLL_S)
         results = []
-        for future in ended.done:
+        for future in ended:
             handed = self._running.pop(future)
             if future.status == "finished":
                 results.append((handed.key, future.result()))
                 continue
             reason = self._why(future)
+            self._sent = None  # it may be lost with the worker, which is not told in every case
             handed.tries += 1
             if handed.tries >= TRIES:
                 results.append((handed.key, Lost(f"given up after {TRIES} workers died over it: {reason}")))
@@ -107,8 +103,8 @@ class DaskWorkers:
         return results
 
     def _hand_out(self, handed: _Handed) -> None:
-        if self._sent is None or self._sent.status != "finished":
-            try:  # to all workers, and again when it was lost with those that had it
+        if self._sent is None:
+            try:  # to all workers: it is lost only with the last of them
                 self._sent = self._client.scatter(self._job, broadcast=True, hash=False)
             except TimeoutError:  # no worker at the moment
                 self._waiting.append(handed)
