@@ -223,3 +223,5 @@ class Constraints:
         quantizes = bits.bits > 1 or any(b > 1 for b in bits.layers.values())
         if (self._settings.entropy.weight > 0 or self._settings.entropy.bytes > 0) and not quantizes:
             raise PassError("during.entropy counts the bits of levels: set during.quantize.bits to 2 or more")
+        if bits.activation_bits == 1:
+            raise PassError("during.quantize.activation_bits = 1: no ONNX node has levels -1 and 1; take 2 or more")

@@ -315,6 +315,7 @@ def test_activations_are_put_on_levels_from_zero_where_nothing_is_negative() -> 
         (During(prune=PruneDuring(layers={"frist": 0.5})), "frist is no weight of the model; it has first, bias"),
         (During(prune=PruneDuring(target=0.5), codebook=CodebookDuring(bits=4)), "begins when pruning has ended"),
         (During(entropy=EntropyDuring(weight=1)), "set during.quantize.bits to 2 or more"),
+        (During(quantize=QuantizeDuring(activation_bits=1)), "take 2 or more"),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(during: During, message: str) -> None:
