@@ -162,7 +162,7 @@ class Flow:
                     self.labels.fix(self.ids[tensor], f"{where} computes with its number of channels")
         for name in self.graph.outputs:
             if name in self.ids:
-                self.labels.fix(self.ids[name], f"it is the model's output {name}")
+                self.labels.fix(self.ids[name], f"it is the model's output {name}", final=True)
         self._settle()
 
     def _one(self, rules: Rules, index: int, node: onnx.NodeProto, where: str) -> None:

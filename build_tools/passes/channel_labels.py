@@ -40,10 +40,11 @@ class Labels:
         for a, b in pairs.tolist():
             self._link(a, b)
 
-    def fix(self, ids: Ids, reason: str) -> None:
-        """Forbid to cut these sets; the first reason is kept."""
+    def fix(self, ids: Ids, reason: str, final: bool = False) -> None:
+        """Forbid to cut these sets; the first reason is kept, unless the new one is `final`."""
         for root in np.unique(self.roots(ids)).tolist():
-            self._reasons.setdefault(root, reason)
+            if final or root not in self._reasons:
+                self._reasons[root] = reason
 
     def reason(self, root: int) -> str:
         """Why a set is fixed; empty where it is not."""

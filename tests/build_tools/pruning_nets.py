@@ -126,6 +126,16 @@ class Excited(nn.Module):
         return self.head(self.wide(nn.functional.interpolate(x, scale_factor=2.0)))
 
 
+class Multiplied(nn.Sequential):
+    """Depthwise with two filters a channel, and transposed convolutions, depthwise and grouped."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            conv(3, 8), nn.Conv2d(8, 16, 3, padding=1, groups=8), nn.ConvTranspose2d(16, 16, 2, 2, groups=16),
+            nn.ConvTranspose2d(16, 8, 2, groups=2), nn.LeakyReLU(), Head(8),
+        )  # fmt: skip
+
+
 class Padded(nn.Module):
     """A skip connection widened by zero channels, and pixels moved into channels and back."""
 
@@ -154,7 +164,7 @@ class Perceptron(nn.Module):
 NETS: dict[str, Callable[[], nn.Module]] = {
     "chain": Chain, "residual": Residual, "concatenation": Concatenation, "separable": Separable, "grouped": Grouped,
     "flattened": Flattened, "shuffled": Shuffled, "gathered": Gathered, "split": Split, "excited": Excited,
-    "padded": Padded, "perceptron": Perceptron,
+    "padded": Padded, "multiplied": Multiplied, "perceptron": Perceptron,
 }  # fmt: skip
 
 
@@ -167,7 +177,7 @@ def net(name: str, seed: int = 0) -> nn.Module:
     return made
 
 
-def exported(module: nn.Module) -> Model:
+def exported(module: nn.Module, dynamic: bool = False) -> Model:
     """The network as ONNX, batch norms left as they are, names of weights as in torch."""
     file = io.BytesIO()
     with warnings.catch_warnings():
@@ -175,6 +185,7 @@ def exported(module: nn.Module) -> Model:
         torch.onnx.export(
             module, (example(),), file, dynamo=False, opset_version=17, input_names=["x"], output_names=["y"],
             training=torch.onnx.TrainingMode.PRESERVE, do_constant_folding=False,
+            dynamic_axes={"x": {0: "n"}} if dynamic else None,
         )  # fmt: skip
     return Model(onnx.load_from_string(file.getvalue()))
 

@@ -11,6 +11,7 @@ import torch
 import torch_pruning as tp
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from onnx import helper, numpy_helper
 from torch import nn
 
 from build_tools.errors import PassError
@@ -18,6 +19,7 @@ from build_tools.model import Grid, Model
 from build_tools.passes.activations import session
 from build_tools.passes.groups import Dependencies, dependencies
 from build_tools.passes.remove import remove_channels
+from tests.build_tools.onnx_models import model_of
 from tests.build_tools.pruning_nets import NETS, example, exported, net
 
 
@@ -104,3 +106,111 @@ def test_a_cut_weight_keeps_the_grid_of_what_is_left() -> None:
 def test_a_cut_that_makes_no_sense_is_refused(kept: dict[str, list[int]], message: str) -> None:
     with pytest.raises(PassError, match=message):
         remove_channels(model_and_groups("chain")[0], kept, model_and_groups("chain")[1])
+
+
+def layers_between(*nodes: tuple[str, dict[str, object]], side: int = 8) -> Model:
+    """Conv 3 -> 16, the given nodes one after the other, global pool, Flatten, Gemm -> 5."""
+    rng = np.random.default_rng(0)
+    made = [helper.make_node("Conv", ["x", "first"], ["t0"])]
+    weights = {"first": rng.normal(size=(16, 3, 1, 1)).astype(np.float32)}
+    for place, (operator, entries) in enumerate(nodes):
+        inputs = [f"t{place}"]
+        for name in [k for k in entries if k.startswith("input_")]:
+            weights[f"{operator}{place}_{name}"] = np.asarray(entries[name])
+            inputs.append(f"{operator}{place}_{name}")
+        attributes = {k: v for k, v in entries.items() if not k.startswith("input_")}
+        made.append(helper.make_node(operator, inputs, [f"t{place + 1}"], **attributes))
+    made.append(helper.make_node("GlobalAveragePool", [f"t{len(nodes)}"], ["pooled"]))
+    made.append(helper.make_node("Flatten", ["pooled"], ["flat"]))
+    made.append(helper.make_node("Gemm", ["flat", "last"], ["y"]))
+    probe = helper.make_graph(
+        made[:-1], "p", [helper.make_tensor_value_info("x", 1, [1, 3, side, side])],
+        [helper.make_tensor_value_info("flat", 1, [1, "w"])],
+        [numpy_helper.from_array(v, n) for n, v in weights.items()],
+    )  # fmt: skip
+    width = session(helper.make_model(probe, opset_imports=[helper.make_opsetid("", 17)], ir_version=9))
+    columns = width.run(None, {"x": np.zeros((1, 3, side, side), np.float32)})[0].shape[1]
+    weights["last"] = rng.normal(size=(columns, 5)).astype(np.float32)
+    return model_of(made, weights, {"x": [1, 3, side, side]}, {"y": [1, 5]})
+
+
+TRANSPOSED = ("Transpose", {"perm": [0, 2, 3, 1]})
+BACK = ("Transpose", {"perm": [0, 3, 1, 2]})
+
+
+@pytest.mark.parametrize(
+    ("nodes", "groups"),
+    [
+        ([("SpaceToDepth", {"blocksize": 2})], [16]),
+        ([("DepthToSpace", {"blocksize": 2, "mode": "DCR"})], [4]),
+        ([("DepthToSpace", {"blocksize": 2, "mode": "CRD"})], [4]),
+        ([("Tile", {"input_repeats": np.array([1, 2, 1, 1])})], [16]),
+        ([("Expand", {"input_shape": np.array([1, 16, 8, 8])})], [16]),
+        ([("Slice", {"input_a": np.array([-12]), "input_b": np.array([-4]), "input_axes": np.array([1])})], [8, 8]),
+        ([TRANSPOSED, ("Add", {"input_bias": np.linspace(-1, 1, 16, dtype=np.float32)}), BACK], [16]),
+        ([TRANSPOSED, ("Softmax", {"axis": 1}), BACK], [16]),
+        ([TRANSPOSED, ("Softmax", {"axis": -1}), BACK], []),
+        ([("Unsqueeze", {"input_axes": np.array([2])}), ("Squeeze", {"input_axes": np.array([2])})], [16]),
+        ([("Reshape", {"input_shape": np.array([0, 4, 4, 8, 8])}), ("ReduceMax", {"axes": [2], "keepdims": 0})], [4]),
+        ([("Reshape", {"input_shape": np.array([0, 2, 8, 64])}), ("ReduceMean", {"axes": [3], "keepdims": 0}),
+          ("Reshape", {"input_shape": np.array([1, -1, 1, 1])})], [8]),
+        ([("Gather", {"input_i": np.array([3, 3, 0, 15, 7]), "axis": 1})], [12, 1, 3]),
+        ([("ReduceMean", {"axes": [1], "keepdims": 1})], []),
+        ([("Clip", {"input_low": np.float32(0), "input_high": np.float32(1)}), ("Erf", {})], [16]),
+    ],
+)  # fmt: skip
+def test_operators_that_move_channels_are_followed(
+    nodes: list[tuple[str, dict[str, object]]], groups: list[int]
+) -> None:
+    model = layers_between(*nodes)
+    known = dependencies(model.proto)
+    assert sorted(g.channels for g in known.groups) == sorted(groups)
+    rng = np.random.default_rng(2)
+    kept = {g.id: np.sort(rng.choice(g.channels, max(g.channels // 2, 1), replace=False)) for g in known.groups}
+    cut = remove_channels(model, kept, known)
+    onnx.checker.check_model(cut.proto, full_check=True)
+    np.testing.assert_allclose(output(cut), output(silenced(model, known, kept)), rtol=1e-4, atol=1e-5)
+
+
+def test_a_gemm_that_reads_its_input_transposed_is_followed() -> None:
+    rng = np.random.default_rng(0)
+    weights = {
+        "first": rng.normal(size=(3, 16)).astype(np.float32),
+        "last": rng.normal(size=(16, 5)).astype(np.float32),
+        "bias": rng.normal(size=(1, 16)).astype(np.float32),
+        "flat": np.array([8 * 8, 3]),
+    }
+    nodes = [
+        helper.make_node("Reshape", ["x", "flat"], ["rows"]),
+        helper.make_node("Gemm", ["rows", "first", "bias"], ["a"]),
+        helper.make_node("Transpose", ["a"], ["b"]),
+        helper.make_node("Gemm", ["b", "last"], ["y"], transA=1),
+    ]
+    model = model_of(nodes, weights, {"x": [1, 3, 8, 8]}, {"y": [64, 5]})
+    known = dependencies(model.proto)
+    kept = {"first": np.array([0, 5, 9, 15])}
+    cut = remove_channels(model, kept, known)
+    assert cut.weight("bias").shape == (1, 4)
+    np.testing.assert_allclose(output(cut), output(silenced(model, known, kept)), rtol=1e-4, atol=1e-5)
+
+
+def test_free_sides_and_computed_shapes_are_followed_or_refused() -> None:
+    class Views(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b, self.fc = nn.Conv2d(3, 16, 1), nn.Conv2d(16, 8, 1), nn.Linear(8 * 64, 5)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = self.a(x)
+            n, c, h, w = x.shape
+            x = x.view(n, 2, c // 2, h, w).transpose(1, 2).reshape(n, c, h, w)
+            x = self.b(x)
+            return self.fc(x.view(x.size(0), -1))
+
+    model = exported(Views().eval(), dynamic=True)
+    known = dependencies(model.proto)
+    assert [g.id for g in known.groups] == ["b.weight"]
+    assert "a.weight" in known.refused
+    cut = remove_channels(model, {"b.weight": [1, 2, 3]}, known)
+    expected = output(silenced(model, known, {"b.weight": np.array([1, 2, 3])}))
+    np.testing.assert_allclose(output(cut), expected, rtol=1e-4, atol=1e-5)
