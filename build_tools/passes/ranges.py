@@ -22,6 +22,7 @@ MSE_RATIOS = np.linspace(1.0, 0.2, 65)
 SAMPLE = 4096
 """Weights of a channel on which the clipping ranges are compared before the best few are tried on all."""
 HISTOGRAM_BINS = 2048
+WEIGHTS_A_BIN = 8
 
 
 def find_scales(
@@ -108,13 +109,14 @@ def entropy_ratio(rows: F32, largest: F32, levels: int) -> float:
     """The share of each row's largest weight at which clipping loses the least information.
 
     The histogram is of all rows, each divided by its largest weight: a single channel has too few weights for one.
+    It has no more bins than weights fill: among empty bins, clipping nearly everything into one seems to lose nothing.
     """
-    counts = np.zeros(HISTOGRAM_BINS)
-    for row, most in zip(rows, largest, strict=True):
-        if most > 0:
-            inside = row[row != 0]  # pruned weights are exact at any scale and would drown the others
-            counts += np.histogram(np.abs(inside / most), HISTOGRAM_BINS, (0, 1))[0]
-    return entropy_bins(counts, levels) / HISTOGRAM_BINS
+    scaled = np.abs(rows) / np.where(largest > 0, largest, np.float32(1))[:, None]
+    inside = scaled[scaled > 0]  # pruned weights are exact at any scale and would drown the others
+    bins = min(HISTOGRAM_BINS, inside.size // WEIGHTS_A_BIN)
+    if bins <= levels:
+        return 1.0
+    return entropy_bins(np.histogram(inside, bins, (0, 1))[0].astype(np.float64), levels) / bins
 
 
 def entropy_bins(counts: F64, levels: int) -> int:
