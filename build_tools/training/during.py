@@ -112,6 +112,12 @@ class Constraints:
 
     def after_step(self, step: int) -> None:
         """What is done to the weights themselves behind the optimiser's step."""
+        if self._quantizing:
+            # Beyond the highest level no gradient reaches a weight, neither the loss's nor the penalty's: it would stay
+            # there for good. Of LeNet-300-100 at 4 bits that became half of all weights.
+            for name, stepper in self._steppers.items():
+                if isinstance(stepper, StepSize):
+                    stepper.keep_in_range(self._weights[name])
         if self._settings.lowrank.energy > 0 and (step + 1) % self._epoch_steps == 0:
             for weight in self._matrices():
                 truncate(weight, self._settings.lowrank.energy)

@@ -56,6 +56,12 @@ class StepSize(nn.Module):
         """Where weights lie among the levels, in the weight's shape, not rounded yet; within the highest and lowest."""
         return (weight / along(step, self.axis, weight.dim())).clamp(-self.highest, self.highest)
 
+    def keep_in_range(self, weight: nn.Parameter) -> None:
+        """Bring back, in place, what lies beyond the highest level."""
+        with torch.no_grad():
+            most = along(self.step(weight), self.axis, weight.dim()) * self.highest
+            weight.copy_(weight.minimum(most).maximum(-most))
+
     def forward(self, weight: Tensor) -> tuple[Tensor, Tensor]:
         """The quantised weight, and the position of each weight among the levels."""
         step = self.step(weight)

@@ -153,7 +153,7 @@ def test_quantised_weights_settle_on_their_grid_bit_for_bit(bits: int, per_chann
         assert np.array_equal(values, levels.astype(np.float32) * scales)
         assert np.abs(levels).max() <= 2 ** (grid.bits - 1) - 1
         assert grid.axis == (0 if values.ndim > 1 and per_channel else None)
-    assert right > (0.8 if bits > 2 else 0.4)
+    assert right > (0.7 if bits > 2 else 0.4)
 
 
 @pytest.mark.parametrize("bits", [2, 4])
@@ -390,6 +390,19 @@ def test_the_estimate_is_near_what_the_adaptive_coder_really_pays(seed: int, sha
     paid = len(encode_adaptive(levels.astype(np.int16)))
     told = float(coded_bits(torch.from_numpy(levels).float(), 7)) / 8
     assert told == pytest.approx(paid, rel=0.08, abs=12)
+
+
+def test_weights_beyond_the_highest_level_are_brought_back_so_that_gradients_reach_them() -> None:
+    weights = {"w": nn.Parameter(torch.tensor([[0.1, -0.1, 0.1, 9.0]]))}
+    constraints = Constraints(weights, During(quantize=QuantizeDuring(bits=3, per_channel=False)), 10)
+    before = constraints.effective(0)["w"]
+    constraints.after_step(0)
+    after = constraints.effective(1)["w"]
+    assert torch.equal(before, after)
+    assert float(weights["w"].detach().abs().max()) == float(after.detach().abs().max())
+    after.sum().backward()
+    assert weights["w"].grad is not None
+    assert weights["w"].grad.tolist() == [[1.0, 1.0, 1.0, 1.0]]
 
 
 def test_steps_start_where_the_paper_starts_them() -> None:
