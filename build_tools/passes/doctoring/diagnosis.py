@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import onnx
@@ -85,7 +85,7 @@ class Treatment:
         remaining: what is still to be said of the mended one.
         mended: what was mended, with the number of findings, those included that other cures laid open.
         undone: ailments (by the name in `AILMENTS`) whose cure changed the outputs or did not work, and why.
-        difference: the largest relative difference of an output.
+        difference: the largest relative difference of an output, after the last cure.
         feeds: how many inputs it was tried on.
     """
 
@@ -150,12 +150,12 @@ def treat(
         external = ()
         if done is before or done.mended == before.mended:
             break
-    remaining = examine(done.model, options)
-    _tidy(done.model)
-    _claim_halves(done.model, model)
-    difference = tried.judge(done.model.proto) if tried is not None else 0.0
+    if done.mended:
+        _tidy(done.model)
+        _claim_halves(done.model, model)
+    remaining = examine(done.model, options) if done.mended else found
     feeds = len(tried.feeds) if tried is not None else 0
-    return Treatment(done.model, found, remaining, done.mended, done.undone, difference, feeds)
+    return replace(done, remaining=remaining, feeds=feeds)
 
 
 def _trial(make: Callable[[onnx.ModelProto], Trial], proto: onnx.ModelProto, options: Options) -> Trial:
@@ -202,12 +202,11 @@ def _mended(done: Treatment, ailment: Ailment, findings: list[Finding], options:
         mended, _ = view(done.model.proto)
         proto = ir.to_proto(ailment.mend(mended, options))
         onnx.checker.check_model(proto)
-        trial.judge(proto)
+        difference = trial.judge(proto)
     except (PassError, onnx.checker.ValidationError) as error:
-        undone = {**done.undone, ailment.name: " ".join(str(error).split())[:240]}
-        return Treatment(done.model, done.found, done.remaining, done.mended, undone)
+        return replace(done, undone={**done.undone, ailment.name: " ".join(str(error).split())[:240]})
     total = dict(Counter(done.mended) + Counter(f.ailment for f in findings))
-    return Treatment(_with_grids(proto, done.model), done.found, done.remaining, total, done.undone)
+    return replace(done, model=_with_grids(proto, done.model), mended=total, difference=difference)
 
 
 def _with_grids(proto: onnx.ModelProto, before: Model) -> Model:

@@ -12,7 +12,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from build_tools.passes.doctoring.findings import Finding, Options, Patient
-from build_tools.passes.doctoring.view import constant
+from build_tools.passes.doctoring.view import constant, fixed_sides
 
 F = NDArray[np.floating[Any]]
 LAYERS = {"Conv", "ConvTranspose", "Gemm", "MatMul", "BatchNormalization", "PRelu", "LSTM", "GRU"}
@@ -96,11 +96,11 @@ def _equal(graph: ir.Graph) -> list[list[ir.Value]]:
     """Groups of two or more initialisers with the same type, shape and bits."""
     alike: dict[tuple[str, tuple[int, ...]], list[ir.Value]] = defaultdict(list)
     for value in graph.initializers.values():
-        values = constant(value)
-        if values is None or values.nbytes < MIN_DUPLICATE_BYTES or values.dtype.kind not in "fiub":
+        tensor = value.const_value
+        if tensor is None or tensor.nbytes < MIN_DUPLICATE_BYTES or tensor.dtype == ir.DataType.STRING:
             continue
-        if not value.is_graph_output():
-            alike[str(values.dtype), values.shape].append(value)
+        if not value.is_graph_output() and not value.is_graph_input():
+            alike[str(tensor.dtype), tuple(fixed_sides(value) or ())].append(value)
     groups: dict[bytes, list[ir.Value]] = defaultdict(list)
     for (dtype, shape), members in alike.items():
         for value in members if len(members) > 1 else ():  # a weight of its own shape need not be hashed
