@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from build_tools.errors import PassError
+from build_tools.errors import ModelError, PassError
 from build_tools.nets.free_batch import free_batch
 from build_tools.passes.activations import session
 from build_tools.training.constraints import Distillation
@@ -46,9 +46,21 @@ class OnnxTeacher:
         self._inputs = [i.name for i in self._session.get_inputs()]
 
     def __call__(self, feeds: Tensors) -> dict[str, Tensor]:
-        """The tensors it was made for, for inputs by name."""
+        """The tensors it was made for, for inputs by name.
+
+        Raises:
+            ModelError: it does not take these inputs.
+        """
+        missing = [name for name in self._inputs if name not in feeds]
+        if missing:
+            raise ModelError(f"the teacher's input {missing[0]} is not among those of the student: {', '.join(feeds)}")
         given = {name: feeds[name].numpy() for name in self._inputs}
-        found = self._session.run(self._tensors, given)
+        try:
+            found = self._session.run(self._tensors, given)
+        except Exception as error:  # ONNX Runtime's errors share no base class
+            shapes = {name: value.shape for name, value in given.items()}
+            line = str(error).splitlines()[0][:160]
+            raise ModelError(f"the teacher does not take inputs of shape {shapes}: {line}") from error
         return {name: torch.from_numpy(np.asarray(value)) for name, value in zip(self._tensors, found, strict=True)}
 
 

@@ -8,12 +8,14 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import onnx
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from build_tools.bundle.export import open_any
 from build_tools.errors import ModelError, PassError
-from build_tools.model import Model, load_model
+from build_tools.model import Model
 from build_tools.nets.from_onnx import OnnxModule
 from build_tools.passes.contract import Change, Context, Fact
 from build_tools.passes.train import Train
@@ -65,7 +67,9 @@ class FineTune:
         self._epoch_steps = len(self._source)
         self._steps = settings.steps or settings.epochs * self._epoch_steps
         first = next(iter(self._source.batches(0, 0)))
-        self._any_batch = takes_batches(model, first)
+        self._its = self._find_teacher()
+        asked = [model.proto] if teacher is not None or self._its is None else [model.proto, self._its.proto]
+        self._any_batch = all(takes_batches(proto, first) for proto in asked)
         self._module = OnnxModule(model, self._any_batch)
         self._student = Student(model, self._module, settings, self._steps, self._epoch_steps, context.calibration)
         self._inner = self._student.inner()
@@ -74,8 +78,8 @@ class FineTune:
         self._distilled: Loss | None = None
         self._teacher = teacher
         learned = list(self._student.learned)
-        if settings.distill.weight > 0:
-            learned += self._open_teacher(first)
+        if self._its is not None:
+            learned += self._open_teacher(self._its.proto, first)
         self._average = Average(self._student.learned, settings.average)
         self._optimiser = _optimiser(self._student.groups(), learned, settings)
 
@@ -89,8 +93,9 @@ class FineTune:
         step = 0
         if (state := checkpoint.read()) is not None:
             step, history, best = self._restore(state)
-        elif _due_after(self._settings.during) == 0 and (before := self._judge(0)) is not None:
-            history, best = [before], (before, taken(self._student.learned))
+        elif (before := self._judge(0)) is not None:
+            history = [before]
+            best = (before, taken(self._student.learned)) if _due_after(self._settings.during) == 0 else None
         saved = self._clock()
         while step < self._steps:
             epoch, start = divmod(step, self._epoch_steps)
@@ -161,21 +166,25 @@ class FineTune:
                     count += len(part)
         return wrong / count if count else None
 
-    def _open_teacher(self, first: Batch) -> list[torch.nn.Parameter]:
-        """Find the teacher and the loss against it; what has to be learned with it."""
+    def _find_teacher(self) -> Model | None:
+        """The model that the settings name, or the one that came; None where nothing is learned from one."""
         settings = self._settings.distill
-        its = self._context.original
-        if settings.teacher:
-            its = load_model(self._context.folder / settings.teacher)
-        pairs = tensors_wanted(settings, self._model.proto, its.proto)
+        if settings.weight <= 0:
+            return None
+        return open_any(self._context.folder / settings.teacher) if settings.teacher else self._context.original
+
+    def _open_teacher(self, its: onnx.ModelProto, first: Batch) -> list[torch.nn.Parameter]:
+        """Set up the teacher and the loss against it; what has to be learned with it."""
+        settings = self._settings.distill
+        pairs = tensors_wanted(settings, self._model.proto, its)
         wanted = list(dict.fromkeys(name for _, name in pairs))
         part = first if self._any_batch else first.singles()[0]
         if self._teacher is None:
-            self._teacher = OnnxTeacher(its.proto, wanted, self._settings.threads, self._any_batch)
+            self._teacher = OnnxTeacher(its, wanted, self._settings.threads, self._any_batch)
         self._capture = list(dict.fromkeys([*self._capture, *(name for name, _ in pairs)]))
         with torch.no_grad():
             said = self._module(part.feeds, capture=self._capture)
-        self._distilled, learned = make_loss(settings, self._model.proto, its.proto, (said, self._teacher(part.feeds)))
+        self._distilled, learned = make_loss(settings, self._model.proto, its, (said, self._teacher(part.feeds)))
         return learned
 
     def _change(self, history: list[float], best: float | None) -> Change:
@@ -209,18 +218,18 @@ class FineTune:
         return state["step"], state["history"], state["best"]
 
 
-def takes_batches(model: Model, batch: Batch) -> bool:
+def takes_batches(proto: onnx.ModelProto, batch: Batch) -> bool:
     """Whether a batch at once gives what its samples give one by one, with reshapes freed (see `free_batch`)."""
     if len(batch) < 2:
         return False
     two = Batch({n: v[:2] if v.ndim and len(v) == len(batch) else v for n, v in batch.feeds.items()})
-    with torch.no_grad():
-        plain, freed = OnnxModule(model), OnnxModule(model, any_batch=True)
-        singles = [plain(single.feeds) for single in two.singles()]
-        try:
-            both = freed(two.feeds)
-        except ModelError:
-            return False
+    outputs = [o.name for o in proto.graph.output]
+    plain = OnnxTeacher(proto, outputs, 1, any_batch=False)
+    singles = [plain(single.feeds) for single in two.singles()]
+    try:
+        both = OnnxTeacher(proto, outputs, 1, any_batch=True)(two.feeds)
+    except ModelError:
+        return False
     for name, value in both.items():
         apart = torch.cat([s[name] for s in singles])
         if apart.shape != value.shape or float((apart - value).abs().max()) > ALIKE * float(apart.abs().max()):

@@ -73,9 +73,8 @@ class Pictures:
             0.0, 0.6**strength, 1.6**strength, 0.5 * strength, 0.1 * strength, 0.15 * strength,
             0.15 * strength, 0.15 * strength, 0.15 * strength,
         )  # fmt: skip
-        canvas_wh = self._prepare.canvas_wh
-        size_wh = (bgr.shape[1], bgr.shape[0])
-        seen = view(bgr, _bare(size_wh), NOTHING, [], fitted(rng, size_wh, canvas_wh, how), canvas_wh, 0).bgr
+        into_wh, size_wh = self._prepare.fit_wh, (bgr.shape[1], bgr.shape[0])
+        seen = view(bgr, _bare(size_wh), NOTHING, [], fitted(rng, size_wh, into_wh, how), into_wh, 0).bgr
         return photometric(rng, seen, how) if rng.random() < strength else seen
 
     def _ready(self, many: list[Bgr]) -> Batch:

@@ -235,12 +235,12 @@ def test_no_labels_are_needed_with_the_model_as_it_came_for_a_teacher(tmp_path: 
 
 def test_a_graph_for_one_sample_is_trained_sample_by_sample_or_freed() -> None:
     batch = Batch({"x": torch.randn(4, 1, 5, 5)})
-    assert takes_batches(batch_of_one(), batch)
+    assert takes_batches(batch_of_one().proto, batch)
     mixes = batch_of_one()
     mixes.set_weight("open", np.array([2, 6, 1], np.int64))  # not the shape any more that one sample has, times n
     mixes.proto.graph.node.add(op_type="Transpose", input=["y"], output=["z"])
     mixes.proto.graph.output[0].name = "z"
-    assert not takes_batches(mixes, batch)
+    assert not takes_batches(mixes.proto, batch)
 
 
 def test_held_passes_over_a_claim_that_does_not_hold() -> None:
