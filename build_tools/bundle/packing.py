@@ -19,8 +19,8 @@ from edge_runtime.bundle.streams import F32, Array
 
 _JOINABLE = (64, 256, 1024, 4096, 16_384)
 """Tensors of at most so many values are tried in one stream; which of these is best depends on the model."""
-_ROW_BYTES, _SHAPE_BYTES = 14, 4
-"""What a stream and a shape take in the deflated manifest, about."""
+_ROW_BYTES, _SPARSE_BYTES, _SHAPE_BYTES = 14, 6, 4
+"""What a stream, the word `sparse` with a second coder, and a shape take in the deflated manifest, about."""
 _CODER_BYTES, _SYMBOL_BYTES = 2, 0.75
 """What a coder's header takes, and a symbol in its table, about."""
 _CLOSE = 1.05
@@ -48,7 +48,8 @@ class Packed:
     def cost(self) -> int:
         """Bytes in the file, about."""
         tables = self.table.size * (4 if self.stream.storage.wide else 2)
-        return len(self.content) + tables + _ROW_BYTES + _SHAPE_BYTES * len(self.names)
+        row = _ROW_BYTES + _SPARSE_BYTES * self.stream.storage.sparse
+        return len(self.content) + tables + row + _SHAPE_BYTES * len(self.names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +152,7 @@ def _guess(stream: list[tuple[str, Form]], sparse: bool) -> float:
     parts = _planes(np.concatenate([one.reshape(-1) for one in symbols]), storage)
     if sparse:
         parts.append(np.concatenate([zero.reshape(-1) for zero in zeros]).view(np.uint8))
-    total = float(_ROW_BYTES + _SHAPE_BYTES * len(stream))
+    total = float(_ROW_BYTES + _SPARSE_BYTES * sparse + _SHAPE_BYTES * len(stream))
     for part in parts:
         if part.size:
             counted = histogram(part)
