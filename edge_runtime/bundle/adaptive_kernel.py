@@ -70,9 +70,8 @@ def trust(seen):  # pragma: no cover - compiled
 
 
 @_inner
-def decide(state, stream, decoding, bit, slots, kind, chances, seen, weights, squashed, stretched):  # pragma: no cover
-    """One mixed decision; -1 if there is no room."""
-    views = np.empty(VIEWS, np.int64)
+def decide(state, stream, decoding, bit, slots, kind, chances, seen, weights, squashed, stretched, views):
+    """One mixed decision; -1 if there is no room. `views` is room for what they say."""  # pragma: no cover - compiled
     mixed = 0
     for view in range(VIEWS):
         slot = slots[view]
@@ -161,7 +160,7 @@ def walk(
     chances = np.full(bases[VIEWS] + MAX_PREFIX, 32768, np.int32)
     seen = np.zeros(chances.size, np.int32)
     chances[:decisions] = first_chances
-    contexts, slots = np.zeros(VIEWS, np.int64), np.zeros(VIEWS, np.int64)
+    contexts, slots, views = np.zeros(VIEWS, np.int64), np.zeros(VIEWS, np.int64), np.zeros(VIEWS, np.int64)
     column_totals = np.zeros(columns, np.int64)
     all_total, row_length, index = 1, columns * places, 0
     for row in range(rows):
@@ -193,7 +192,7 @@ def walk(
                     bit = int(size == 0 if decision == 0 else (positive if decision == 1 else size > decision - 1))
                     bit = decide(
                         state, stream, decoding, bit, slots, min(decision, KINDS - 1), chances, seen, weights, squashed,
-                        stretched,
+                        stretched, views,
                     )  # fmt: skip
                     if bit < 0:
                         return False

@@ -24,6 +24,7 @@ LOWEST, HIGHEST = -32768, 32767
 """Of a level."""
 LEVEL_ORDER, SYMBOLS_ORDER, RUN_ORDER, ENTRIES_ORDER = 2, 3, 1, 8
 GAP_BITS_WIDTH = 4
+_PIECE = 1 << 20
 
 ReadList = Callable[[Bits, int], I16]
 """Decodes a list of so many symbols that begins at this bit; leaves the place at its end, a whole byte."""
@@ -80,15 +81,21 @@ def read_tensor(payload: memoryview, count: int, read_list: ReadList) -> I16:
             raise FormatError(f"has {entries:,} entries among {count:,} levels of {common:,}")
         levels = np.full(count, common, np.int16)
         if entries:
-            gaps = read_list(bits, entries)
-            if int(gaps.min()) < 0:
-                raise FormatError("has gaps below 0")
-            at = np.cumsum(gaps, dtype=np.int64)
-            at += np.arange(entries)
-            del gaps
-            if int(at[-1]) >= count:
-                raise IntegrityError("has entries beyond its end")
-            levels[at] = read_list(bits, entries)
+            _place(levels, read_list(bits, entries), read_list(bits, entries))
     if bits.next_byte() != len(payload):
         raise IntegrityError(f"has {len(payload) - bits.next_byte():,} bytes too many")
     return levels
+
+
+def _place(levels: I16, gaps: I16, values: I16) -> None:
+    """Put each value behind its gap; in pieces, so that no list of 64-bit places is as long as the tensor."""
+    if int(gaps.min()) < 0:
+        raise FormatError("has gaps below 0")
+    start = 0
+    for first in range(0, gaps.size, _PIECE):
+        at = np.cumsum(gaps[first : first + _PIECE], dtype=np.int64)
+        at += np.arange(start, start + at.size)
+        start = int(at[-1]) + 1
+        if start > levels.size:
+            raise IntegrityError("has entries beyond its end")
+        levels[at] = values[first : first + _PIECE]

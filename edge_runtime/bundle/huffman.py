@@ -33,11 +33,12 @@ def decode_huffman(payload: memoryview, shape: tuple[int, ...]) -> I16:
     def read_list(bits: Bits, symbols: int) -> I16:
         table, width = _decoding_table(*read_lengths(bits))
         start = bits.next_byte()
-        out = np.empty(symbols, np.int16)
         if width == 0:
-            out[:] = np.int16(table[0] >> 5)
-            return out
+            return np.full(symbols, table[0] >> 5, np.int16)
         packed = np.frombuffer(payload, np.uint8, offset=start)
+        if symbols > 8 * packed.size:
+            raise IntegrityError(f"has {packed.size:,} bytes for {symbols:,} codes")
+        out = np.empty(symbols, np.int16)
         words = np.zeros(packed.size // 4 + 2, np.uint32)
         words.view(np.uint8)[: packed.size] = packed
         end = int(_kernel()(words.byteswap() if _LITTLE else words, table, width, out))
