@@ -96,7 +96,7 @@ class Constraints:
 
     def activation_ranges(self) -> dict[str, tuple[float, int, int]]:
         """Step size, lowest and highest level of each quantised inner tensor, by name."""
-        return {name: (float(a.log_step.exp2().half()), *a.span()) for name, a in self._activations.items()}
+        return {name: (float(a.log_step.detach().exp2().half()), *a.span()) for name, a in self._activations.items()}
 
     def extra_parameters(self) -> list[nn.Parameter]:
         """What is learned besides the weights: step sizes and shared values. Without weight decay, please."""

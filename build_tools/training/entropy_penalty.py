@@ -20,19 +20,30 @@ FEW = 256
 PRIOR = 4.0
 """Weights that a row, column or place is taken to have seen beforehand, alike to all of the tensor's."""
 CHANCE_MIN = 2.0**-12
+SLOPE_MIN = 0.25
+"""Bits that a level costs more, at least, than the next one towards zero."""
+WEIGHT_MIN, WEIGHT_MAX = 1e-7, 1e-4
+"""Loss a bit: beyond, the coded bits of a small network are all that is learned."""
 GAIN = 0.02
 """Most that the weight of a bit may change in one step, as a share of itself."""
 
 
 def level_costs(levels: Tensor, highest: int) -> Tensor:
-    """Bits that each level costs, float32 [2 * highest + 1], from the frequencies of whole-numbered `levels`."""
+    """Bits that each level costs, float32 [2 * highest + 1], from the frequencies of whole-numbered `levels`.
+
+    A level further from zero always costs more: where many weights are at the highest level, their own frequency would
+    hold them there.
+    """
     if levels.numel() < FEW:
         scale = levels.abs().mean() + UNSEEN
         counts = (scale / (1 + scale)) ** torch.arange(-highest, highest + 1).abs()
     else:
         counts = torch.bincount((levels.flatten() + highest).long(), minlength=2 * highest + 1).float() + UNSEEN
         counts = (counts + counts.flip(0)) / 2  # signs are even to the coder, or nearly so
-    return -torch.log2(counts / counts.sum())
+    costs = -torch.log2(counts / counts.sum())
+    rise = SLOPE_MIN * torch.arange(highest + 1)
+    outwards = (costs[highest:] - rise).cummax(0).values + rise
+    return torch.cat([outwards.flip(0)[:-1], outwards])
 
 
 def chances_of_some(levels: Tensor) -> Tensor:
@@ -77,7 +88,7 @@ def coded_bits(position: Tensor, highest: int) -> Tensor:
         some = chances_of_some(levels)
         zero = -torch.log2(1 - some)
         # A level that is not zero: first that it is not, then which one.
-        beyond_zero = costs + torch.log2(1 - 2.0 ** -costs[highest])
+        beyond_zero = costs + torch.log2((1 - 2.0 ** -costs[highest]).clamp(min=CHANCE_MIN))
         below = torch.floor(position).clamp(-highest, highest - 1)
         index = below.long() + highest
 
@@ -139,4 +150,4 @@ class EntropyPenalty:
         self._first = self._first or bits
         due = self._first * (aim / self._first) ** min(1.0, done / whole)
         over = max(-1.0, min(1.0, 5 * (bits - due) / due))
-        self._weight = min(max(self._weight * (1 + GAIN * over), 1e-7), 1e-2)
+        self._weight = min(max(self._weight * (1 + GAIN * over), WEIGHT_MIN), WEIGHT_MAX)
