@@ -59,7 +59,7 @@ def table(found: dict[str, Any]) -> str:
         f"{facts['name'] or 'no name'}: {facts['task']}, {found['params']:,} parameters, {found['bytes']:,} bytes, "
         f"{signed}",
         *(
-            f"{way} {_printable(name)}: {_printable(kind)}"
+            f"{way.removesuffix('s')} {_printable(name)}: {_printable(kind)}"
             for way in ("inputs", "outputs")
             for name, kind in found[way].items()
         ),
