@@ -98,7 +98,7 @@ def greedy(weights: F32, scales: F32, gram: F32, levels: Levels, frozen: NDArray
     w = np.take_along_axis(weights, order[:, None], 2)
     zero = np.take_along_axis(frozen, order[:, None], 2)
     h = np.take_along_axis(np.take_along_axis(gram, order[:, :, None], 1), order[:, None], 2)
-    upper = np.linalg.cholesky(np.linalg.inv(h.astype(np.float64))).transpose(0, 2, 1).astype(np.float32)
+    upper = _inverse_root(h.astype(np.float64)).astype(np.float32)
     q = np.zeros_like(w)
     for start in range(0, w.shape[2], BLOCK):
         stop = min(start + BLOCK, w.shape[2])
@@ -162,8 +162,29 @@ def _rounded(weights: F32, scales: F32, levels: Levels, frozen: NDArray[np.bool_
 
 
 def _damped(gram: F32) -> F32:
-    diagonal = np.einsum("gkk->gk", gram)
-    mean = diagonal.mean(1, keepdims=True)
-    added = np.where(mean > 0, DAMPING * mean, 1).astype(np.float32)  # an input that was never seen: nearest level
-    damped: F32 = gram + added[..., None] * np.eye(gram.shape[1], dtype=np.float32)
-    return damped
+    """H at a mean diagonal of 1, as only its shape matters (inputs may be so small that squares underflow), damped.
+
+    Where a variance was left over of two large numbers, H may have lost its positive eigenvalues: damped further.
+    """
+    mean = np.einsum("gkk->gk", gram).mean(1)[:, None, None]
+    scaled = np.divide(gram, mean, out=np.zeros_like(gram), where=mean > 0).astype(np.float64)
+    identity = np.eye(gram.shape[1])
+    scaled += np.where(mean > 0, DAMPING, 1) * identity  # inputs that were never seen: nearest level
+    while True:
+        try:
+            np.linalg.cholesky(scaled)
+        except np.linalg.LinAlgError:
+            scaled += 10 * DAMPING * identity
+            continue
+        damped: F32 = scaled.astype(np.float32)
+        return damped
+
+
+def _inverse_root(h: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Upper triangular U with U^T U = H^-1, [groups, k, k].
+
+    H = R R^T with R upper triangular is Cholesky's factorisation with rows and columns in reverse, and U = R^-1.
+    """
+    lower = np.linalg.cholesky(h[:, ::-1, ::-1])
+    inverse: NDArray[np.float64] = np.linalg.inv(lower[:, ::-1, ::-1])
+    return inverse

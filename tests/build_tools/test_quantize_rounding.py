@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import product
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -102,6 +103,19 @@ def test_pruned_weights_stay_zero_and_dead_inputs_do_no_harm() -> None:
     levels, fitted = adaptive_rows(rows, find_scales(rows, 4), second_moments(x), Levels.of_bits(4))
     assert (levels[rows == 0] == 0).all()
     assert np.isfinite(fitted).all() and (fitted.astype(np.float16).astype(np.float32) == fitted).all()
+
+
+@pytest.mark.parametrize("size", [1e-25, 1e-3, 1e15])
+def test_inputs_of_any_size_and_variances_lost_to_rounding_do_no_harm(size: float) -> None:
+    rng = np.random.default_rng(7)
+    rows, gram = rng.normal(size=(4, 12)).astype(np.float32), second_moments(inputs(rng, 1, 12))
+    scales = find_scales(rows, 4)
+    told, _ = adaptive_rows(rows, scales, gram, Levels.of_bits(4))
+    found, _ = adaptive_rows(rows, scales, (gram * np.float32(size)).astype(np.float32), Levels.of_bits(4))
+    assert (found == told).all()
+    broken = gram - 0.2 * np.eye(12, dtype=np.float32) * np.einsum("gkk->gk", gram).mean()
+    levels, fitted = adaptive_rows(rows, scales, broken, Levels.of_bits(4))
+    assert np.isfinite(fitted).all() and levels.min() >= -8 and levels.max() <= 7
 
 
 def test_signs_are_chosen_for_the_outputs_too() -> None:
