@@ -31,7 +31,7 @@ class Train:
         "", "folder of MNIST's files, folder of pictures, or COCO-form JSON; relative to the recipe; empty: calibration"
     )
     images: str = setting("", "COCO-form JSON: folder its file names are relative to")
-    limit: int = setting(0, "at most so many samples; 0: all", low=0)
+    limit: int = setting(0, "at most so many samples to train on (and digits to judge by); 0: all", low=0)
     held_out: float = setting(0.05, "unlabelled: share of the samples that judge which epoch is best", low=0, high=0.5)
     epochs: int = setting(5, "passes over the data", low=1)
     steps: int = setting(0, "steps in all, in place of `epochs`; 0: by epochs", low=0)

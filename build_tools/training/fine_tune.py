@@ -77,17 +77,15 @@ class FineTune:
         self._capture: list[str] = [self._scores] if settings.data == "mnist" else []
         self._distilled: Loss | None = None
         self._teacher = teacher
-        learned = list(self._student.learned)
+        self._learned = list(self._student.learned)
         if self._its is not None:
-            learned += self._open_teacher(self._its.proto, first)
+            self._learned += self._open_teacher(self._its.proto, first)
         self._average = Average(self._student.learned, settings.average)
-        self._optimiser = _optimiser(self._student.groups(), learned, settings)
+        self._optimiser = _optimiser(self._student.groups(), self._learned, settings)
 
     def run(self) -> Change:
         """Train to the end, or from where an interrupted run left off."""
-        fingerprint = hashlib.sha256(self._model.proto.SerializeToString(deterministic=True))
-        fingerprint.update(repr((self._settings, self._context.seed, self._context.input)).encode())
-        checkpoint = Checkpoint(self._context.work / f"train-{fingerprint.hexdigest()[:16]}.pt")
+        checkpoint = Checkpoint(self._context.work / f"train-{self._fingerprint()}.pt")
         history: list[float] = []
         best: tuple[float, list[Tensor]] | None = None
         step = 0
@@ -201,18 +199,24 @@ class FineTune:
         summary = f"trained {self._steps} steps of {self._settings.batch}: {told}"
         return Change(made, summary, facts, tuple(self._student.refused))
 
+    def _fingerprint(self) -> str:
+        """Of all that the training depends on, but for the contents of files of data."""
+        digest = hashlib.sha256(self._model.proto.SerializeToString(deterministic=True))
+        if self._its is not None:
+            digest.update(self._its.proto.SerializeToString(deterministic=True))
+        digest.update(repr((self._settings, self._context.seed, self._context.input, self._epoch_steps)).encode())
+        return digest.hexdigest()[:16]
+
     def _state(self, step: int, history: list[float], best: tuple[float, list[Tensor]] | None) -> dict[str, Any]:
         return {
-            "step": step, "history": history, "best": best, "learned": taken(self._student.learned),
+            "step": step, "history": history, "best": best, "learned": taken(self._learned),
             "average": self._average.values, "optimiser": self._optimiser.state_dict(),
             "constraints": self._student.constraints.state_dict(),
         }  # fmt: skip
 
     def _restore(self, state: dict[str, Any]) -> tuple[int, list[float], tuple[float, list[Tensor]] | None]:
-        put(self._student.learned, state["learned"])
-        put_all = zip(self._average.values, state["average"], strict=True)
-        for mine, its in put_all:
-            mine.copy_(its)
+        put(self._learned, state["learned"])
+        self._average.values = state["average"]
         self._optimiser.load_state_dict(state["optimiser"])
         self._student.constraints.load_state_dict(state["constraints"])
         return state["step"], state["history"], state["best"]

@@ -33,10 +33,9 @@ class Digits:
     """
 
     def __init__(self, settings: Train, proto: onnx.ModelProto, context: Context) -> None:
-        self._train = mnist.read(context.folder / settings.path, "train")
-        self._held = mnist.read(context.folder / settings.path, "validation")
-        if settings.limit:
-            self._train = (self._train[0][: settings.limit], self._train[1][: settings.limit])
+        most = slice(settings.limit or None)
+        train, held = (mnist.read(context.folder / settings.path, split) for split in ("train", "validation"))
+        self._train, self._held = (train[0][most], train[1][most]), (held[0][most], held[1][most])
         self._settings, self._seed, self._entry = settings, context.seed, context.input
         self._batch = min(settings.batch, len(self._train[0]))
         self._input, (shape, _) = next(iter(model_inputs(proto).items()))

@@ -45,7 +45,7 @@ def taught(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Model:
 
 IN_UNIT = InputEntry(std=(255.0,))
 ON_DIGITS: dict[str, Any] = {
-    "data": "mnist", "path": "mnist", "batch": 30, "rate": 0.003, "average": 0.9,
+    "data": "mnist", "path": "mnist", "limit": 600, "batch": 30, "rate": 0.003, "average": 0.9,
 }  # fmt: skip
 
 
