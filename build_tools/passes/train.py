@@ -12,10 +12,13 @@ import numpy as np
 
 from build_tools.data.distortion import Distortion
 from build_tools.errors import PassError
+from build_tools.graph import Graph, node_name
 from build_tools.model import Model
 from build_tools.passes.contract import Change, Context
 from build_tools.training.constraints import Distillation, During
 from edge_runtime.settings import setting
+
+LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,14 @@ class Train:
 
         if not OnnxModule(model).parameter_of:
             raise PassError("train: the model has no floating-point weights to train; train before it is quantised")
+        graph = Graph(model.proto)
+        for index, node in enumerate(graph.nodes):
+            weight = node.input[1] if node.op_type in LAYERS and len(node.input) > 1 else ""
+            if weight in graph.constants and weight not in graph.initialisers:
+                raise PassError(
+                    f"train: the weight of node {node_name(node, index)} is a Constant node, which is not trained; "
+                    "put a doctor pass before"
+                )
         if self.data == "mnist" and not self.path:
             raise PassError("train.path is missing: data = mnist needs the folder of MNIST's four files")
         if self.data == "unlabelled":

@@ -272,6 +272,14 @@ def test_what_cannot_be_trained_is_refused_before_any_work(tmp_path: Path) -> No
         train(small_net(), Context(small_net(), noise(4)), distill={"weight": 1.0, "teacher": "big.onnx"})
     with pytest.raises(RecipeError, match=r"unknown key passes\[0\]\.distill\.wait; did you mean"):
         train(small_net(), plain, distill={"wait": 1.0})
+    fixed = small_net()
+    node = onnx.helper.make_node("Constant", [], ["conv.weight"], value=fixed.proto.graph.initializer[0])
+    del fixed.proto.graph.initializer[0]
+    fixed.proto.graph.node.insert(0, node)
+    with pytest.raises(
+        PassError, match="the weight of node conv is a Constant node, which is not trained; put a doctor"
+    ):
+        train(fixed, Context(fixed, noise(4)), distill={"weight": 1.0})
     lstm = small_net()
     lstm.proto.graph.node[1].op_type = "NonMaxSuppression"
     with pytest.raises(ModelError, match="node relu: operator NonMaxSuppression cannot be trained through"):
