@@ -24,8 +24,8 @@ _ROW_BYTES, _SPARSE_BYTES, _SHAPE_BYTES = 14, 6, 4
 _CODER_BYTES, _SYMBOL_BYTES = 2, 0.75
 """What a coder's header takes, and a symbol in its table, about."""
 _CLOSE = 1.05
-_EXACT_BELOW = 1 << 16
-"""Up to so many values the two most promising layouts are coded to the last byte before one is chosen."""
+_EXACT_BELOW = 1 << 18
+"""Up to so many values the three most promising layouts are coded to the last byte before one is chosen."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -119,7 +119,7 @@ def _join(group: list[tuple[str, Form]], coder: str) -> list[Packed]:
     exact = sum(form.symbols.size for _, form in group) <= _EXACT_BELOW
     encoded: dict[tuple[str, ...], Packed] = {}
     found = []
-    for layout in layouts[: 2 if exact else 1]:
+    for layout in layouts[: 3 if exact else 1]:
         packed = []
         for stream in layout:
             names = tuple(name for name, _ in stream)
