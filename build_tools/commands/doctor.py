@@ -39,6 +39,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         help="fix an input's sides",
     )
     doctor.add_argument("--keep-batchnorm", action="store_true", help="do not fold BatchNormalization")
+    doctor.add_argument("--widen", action="store_true", help="make float16 weights behind a Cast float32, for passes")
     doctor.add_argument("--slim", action="store_true", help="try onnxslim too, if it is installed")
     doctor.add_argument(
         "--tolerance", type=float, default=1e-4, help="an output may change by this share of its largest value (1e-4)"
@@ -78,6 +79,7 @@ def run(args: argparse.Namespace) -> int:
         fold_batchnorm=not args.keep_batchnorm,
         merge_duplicates=True,
         rewrite_slow=True,
+        widen=args.widen,
         slim=args.slim,
         shapes=dict(args.shape),
     )

@@ -462,3 +462,11 @@ def test_recipe_pass_uses_the_calibration_data() -> None:
 
     Doctor().run(made, Context(made, calibration=Samples()))
     assert seen == [0, 1]
+
+
+def test_folding_a_cast_that_doubles_bytes_is_for_passes_only() -> None:
+    weights = {"h": random(16, 16, 5, 5).astype(np.float16), "b": random(4).astype(np.float16)}
+    nodes = [node("Cast", "h", "w", "wide", to=TensorProto.FLOAT), conv("x w", "y", pads=[2] * 4, kernel_shape=[5, 5])]
+    made = model(nodes, weights, (1, 16, 6, 6))
+    assert [f.where for f in findings(made, "constant", Options())] == ["wide"]
+    assert findings(made, "constant", Options(widen=False)) == []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import onnx
 import onnx_ir as ir
@@ -14,8 +16,8 @@ from build_tools.passes.doctoring.view import add_constant, constant, fixed_side
 
 LIFT = 16
 """Elements from which on a Constant node's tensor is a weight, which passes look for among the initialisers."""
-GROWTH = 1024
-"""Elements a result may have when it has more than its inputs together: beyond, bytes are dearer than the time."""
+GROWTH_BYTES = 4096
+"""A result may be so large though it is larger than what it is made of: beyond, bytes are dearer than the time."""
 NEVER = {
     *("RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial", "Bernoulli"),
     *("DequantizeLinear", "QuantizeLinear", "DynamicQuantizeLinear"),  # an int8 weight stays one
@@ -25,7 +27,7 @@ NEVER = {
 
 def foldable(patient: Patient, options: Options) -> list[Finding]:
     """Nodes whose result is known before the model runs, and weights that are Constant nodes."""
-    known = _Known()
+    known = _Known(options)
     found = [
         Finding(
             "constant",
@@ -55,7 +57,7 @@ def foldable(patient: Patient, options: Options) -> list[Finding]:
 
 def fold(model: ir.Model, options: Options) -> ir.Model:
     """Every foldable node's outputs become initialisers; large Constant nodes do too."""
-    known = _Known(model.opset_imports)
+    known = _Known(options, model.opset_imports)
     for node in nodes_of(model.graph):
         lifted = _is_weight_node(node)
         if not lifted and not known.learn(node):
@@ -70,10 +72,10 @@ def fold(model: ir.Model, options: Options) -> ir.Model:
 
 
 class _Known:
-    """Values of tensors known so far; looking only, it keeps which are known and computes none."""
+    """Values of tensors known so far; without opsets it keeps which are known and how large, and computes none."""
 
-    def __init__(self, opsets: dict[str, int] | None = None) -> None:
-        self.opsets = opsets
+    def __init__(self, options: Options, opsets: dict[str, int] | None = None) -> None:
+        self.options, self.opsets = options, opsets
         self.values: dict[ir.Value, NDArray[np.generic]] = {}
         self.sizes: dict[ir.Value, int] = {}
 
@@ -91,13 +93,13 @@ class _Known:
             return True
         if not node.inputs or not all(v is None or self._is_known(v) for v in node.inputs):
             return False
-        result = fixed_sides(node.outputs[0])
+        made = [_bytes(output) for output in node.outputs]
         read = sum(self._size(v) for v in node.inputs if v is not None)
-        if result is None or int(np.prod(result)) > max(GROWTH, read):
+        widened = node.op_type == "Cast" and self.options.widen
+        if made[0] is None or (made[0] > max(GROWTH_BYTES, read) and not widened):
             return False
         if self.opsets is None:
-            for output in node.outputs:
-                self.sizes[output] = int(np.prod(fixed_sides(output) or (0,)))
+            self.sizes.update({output: size or 0 for output, size in zip(node.outputs, made, strict=True)})
             return True
         given = {v: self._value(v) for v in node.inputs if v is not None}
         try:
@@ -114,12 +116,17 @@ class _Known:
         return value in self.values or value in self.sizes or constant(value) is not None
 
     def _size(self, value: ir.Value) -> int:
-        return self.sizes[value] if value in self.sizes else self._value(value).size
+        return self.sizes[value] if value in self.sizes else self._value(value).nbytes
 
     def _value(self, value: ir.Value) -> NDArray[np.generic]:
         found = self.values[value] if value in self.values else constant(value)
         assert found is not None
         return found
+
+
+def _bytes(value: ir.Value) -> int | None:
+    shape = fixed_sides(value)
+    return None if shape is None or value.dtype is None else math.ceil(np.prod(shape) * value.dtype.itemsize)
 
 
 def _shape_result(node: ir.Node) -> NDArray[np.int64] | None:

@@ -25,6 +25,7 @@ class Options:
         fold_batchnorm: fold BatchNormalization into the layer beside it.
         merge_duplicates: let equal weights be one.
         rewrite_slow: write slow operators as faster ones.
+        widen: fold the Cast of a float16 weight, which doubles its bytes and makes a weight of it that passes see.
         slim: try onnxslim.
         shapes: sides to fix, by input name.
     """
@@ -34,6 +35,7 @@ class Options:
     fold_batchnorm: bool = True
     merge_duplicates: bool = False
     rewrite_slow: bool = False
+    widen: bool = True
     slim: bool = False
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
