@@ -470,3 +470,23 @@ def test_folding_a_cast_that_doubles_bytes_is_for_passes_only() -> None:
     made = model(nodes, weights, (1, 16, 6, 6))
     assert [f.where for f in findings(made, "constant", Options())] == ["wide"]
     assert findings(made, "constant", Options(widen=False)) == []
+
+
+def test_float64_convolution_that_the_runtime_lacks_comes_to_compute_in_float32() -> None:
+    made = model(
+        [conv("x w", "a"), node("Relu", "a", "y")], {"w": random(8, 8, 3, 3).astype(float)}, kind=TensorProto.DOUBLE
+    )
+    assert {f.ailment for f in examine(made, ALL)} >= {"refused", "precision"}
+    done = treated(made)
+    assert ops(done.model) == ["Cast", "Conv", "Relu", "Cast"]
+    assert done.model.weight("w").dtype == np.float32
+    assert outputs(done.model)[0].dtype == np.float64
+    assert "refused" not in {f.ailment for f in done.remaining}
+
+
+def test_onnxslim_is_tried_when_asked_and_checked_like_every_cure() -> None:
+    pytest.importorskip("onnxslim")
+    made = batchnorm()
+    done = treated(made, Options(slim=True, fold_batchnorm=False))
+    assert done.mended.get("slim") == 1
+    np.testing.assert_allclose(outputs(done.model)[0], outputs(made)[0], rtol=1e-4, atol=1e-5)
