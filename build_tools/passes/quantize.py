@@ -97,6 +97,7 @@ class Quantize:
         refused += self._round_biases(made)
         bits = sorted({bits for _, bits in targets})
         share = f"{len(done.facts)} weights on {'/'.join(map(str, bits))} bits ({self.range}, {self.rounding})"
+        share = share if done.facts else "no weights left to store on few bits"
         return Change(made, share + told, facts | done.facts, tuple(refused))
 
     def ensures(self, before: Model, change: Change, context: Context) -> None:

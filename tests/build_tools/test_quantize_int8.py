@@ -218,3 +218,17 @@ def test_the_clock_of_this_machine_times_models_against_each_other() -> None:
     net = chain()
     timings = local_timer(next(iter(pictures())), rounds=3)([net.proto, net.proto])
     assert len(timings) == 2 and timings[0].ratio == 1.0 and timings[1].median_ms > 0
+
+
+def test_the_pass_stores_what_is_no_island_on_few_bits() -> None:
+    net, feeds = conv_net(), pictures()
+    settings = Quantize(bits=4, activations=True, skip=("depth",), int8=Int8(where="everywhere"))
+    context = Context(net, feeds)
+    settings.requires(net, context)
+    change = settings.run(net, context)
+    settings.ensures(net, change, context)
+    assert "nodes in int8" in change.summary
+    assert {name: facts["bits"] for name, facts in change.layers.items()} == {"stem": 8, "point": 8, "head": 8}
+    assert np.array_equal(change.model.weight("depth"), net.weight("depth"))
+    assert not change.model.grids.keys() & {"stem", "point", "head"}
+    assert output_error(change.model, net, feeds) < 0.2
