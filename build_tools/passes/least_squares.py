@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 F64 = NDArray[np.float64]
-CG_STEPS = 80
-RIDGES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
+CG_STEPS, CG_ENOUGH = 80, 1e-12
+RIDGES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 
 
 @dataclass(slots=True, eq=False)
@@ -127,7 +127,7 @@ def _conjugate_gradients(matrix: F64, residual: F64, mask: NDArray[np.bool_]) ->
     direction, rho = ahead.copy(), (rest * ahead).sum(1)
     first = np.maximum(rho, 1e-300)
     for _ in range(CG_STEPS):
-        if bool((rho <= 1e-12 * first).all()):
+        if bool((rho <= CG_ENOUGH * first).all()):
             break
         moved = (direction @ matrix) * mask
         curvature = (direction * moved).sum(1)

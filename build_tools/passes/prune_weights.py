@@ -13,7 +13,7 @@ from build_tools.passes.constant_weights import plain_weights
 from build_tools.passes.contract import Change, Context, Fact
 from build_tools.passes.layer_inputs import Moments, gather_moments, supported
 from build_tools.passes.reconstruct import Healing, heal, rows
-from build_tools.passes.samples import First
+from build_tools.passes.samples import First, several
 from build_tools.passes.sensitivity import Curve, curves, evaluation_error, output_error
 from build_tools.passes.sparsity import (
     equal_slopes,
@@ -65,16 +65,19 @@ def prune_weights(model: Model, context: Context, settings: Prune) -> Change:
 def _prunable(model: Model, settings: Prune) -> tuple[list[Layer], list[str]]:
     """Layers to prune, each weight once; and what is left alone."""
     found: dict[str, Layer] = {}
-    refused = []
+    refused: list[str] = []
+    depthwise: list[str] = []
     for layer in Graph(model.proto).layers():
         if layer.weight in found:
             continue
         if layer.depthwise and not settings.depthwise and layer.weight not in settings.layers:
-            refused.append(f"{layer.weight}: depthwise, left alone; depthwise = true prunes it too")
+            depthwise.append(layer.weight)
         elif model.weight(layer.weight).dtype != np.float32:
             refused.append(f"{layer.weight}: not float32, left alone")
         else:
             found[layer.weight] = layer
+    if depthwise:
+        refused.append(f"{several(depthwise)}: depthwise, left alone; `depthwise = true` prunes such layers too")
     return list(found.values()), refused
 
 

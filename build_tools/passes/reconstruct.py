@@ -20,6 +20,7 @@ from build_tools.passes.bias_correction import add_to_bias
 from build_tools.passes.contract import Calibration, Fact, Progress
 from build_tools.passes.layer_inputs import MAX_WIDTH, patches, supported
 from build_tools.passes.least_squares import Equations, best_ridge
+from build_tools.passes.samples import several
 
 Method = Literal["bias", "least_squares"]
 F64 = NDArray[np.float64]
@@ -93,6 +94,7 @@ def _pairs(before: Model, model: Model, kept: Mapping[str, NDArray[np.bool_]]) -
     old_graph, new_graph = Graph(before.proto), Graph(model.proto)
     old_by_output = {old_graph.nodes[x.index].output[0]: x for x in old_graph.layers()}
     pairs, refused, seen = [], [], set()
+    cut_elsewhere: list[str] = []
     for layer in new_graph.layers():
         node = new_graph.nodes[layer.index]
         old = old_by_output.get(node.output[0])
@@ -109,11 +111,12 @@ def _pairs(before: Model, model: Model, kept: Mapping[str, NDArray[np.bool_]]) -
         else:
             mask = kept.get(layer.weight, np.ones(old.shape[old.out_axis], bool))
             if int(mask.sum()) != layer.shape[layer.out_axis]:
-                refused.append(
-                    f"{layer.weight}: not healed, it lost channels in another pass; set `recover` in the pass that cuts"
-                )
+                cut_elsewhere.append(layer.weight)
                 continue
             pairs.append(_Pair(old, layer, mask))
+    if cut_elsewhere:
+        why = "lost channels in another pass; set `recover` in the pass that cuts"
+        refused.append(f"{several(cut_elsewhere)}: not healed, {why}")
     return pairs, refused
 
 

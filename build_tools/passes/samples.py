@@ -1,8 +1,8 @@
-"""The first samples of the calibration data: what a pass needs of it, and no more."""
+"""The first of many: calibration samples, names in a message."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from build_tools.passes.contract import Calibration, Feed
@@ -25,3 +25,9 @@ class First:
 
     def __len__(self) -> int:
         return len(self.calibration)
+
+
+def several(names: Sequence[str], shown: int = 3) -> str:
+    """Names for a message: the first few, and how many more there are."""
+    more = len(names) - shown
+    return ", ".join(names[:shown]) + (f" and {more} more" if more > 0 else "")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,17 +11,16 @@ from hypothesis import strategies as st
 
 from build_tools.errors import PassError
 from build_tools.model import Grid, Model
-from build_tools.passes.activations import session
 from build_tools.passes.contract import Change, Context, Feed
 from build_tools.passes.least_squares import Equations
 from build_tools.passes.prune import Prune
 from build_tools.passes.recover import Recover
-from tests.build_tools.onnx_models import small_net
+from build_tools.passes.sensitivity import output_error
+from tests.build_tools.pruning_nets import example, exported, net
 
 
-def feeds(seed: int = 3, count: int = 8) -> list[Feed]:
-    rng = np.random.default_rng(seed)
-    return [{"image": rng.normal(size=(4, 1, 28, 28)).astype(np.float32)} for _ in range(count)]
+def feeds(first: int = 0, count: int = 32) -> list[Feed]:
+    return [{"x": example(seed).numpy()} for seed in range(first, first + count)]
 
 
 def equations(x: np.ndarray, y: np.ndarray) -> Equations:
@@ -75,14 +76,9 @@ def test_a_strong_ridge_leaves_weights_where_they_are() -> None:
     assert np.allclose(equations(x, y).solve(start, 1e9, None, True), start, atol=1e-6)
 
 
-def distance(one: Model, other: Model) -> float:
-    """Relative distance of the outputs on data that nothing was healed on."""
-    total = power = 0.0
-    a, b = session(one.proto), session(other.proto)
-    for feed in feeds(seed=99):
-        then, now = a.run(None, feed)[0], b.run(None, feed)[0]
-        total, power = total + float(((then - now) ** 2).sum()), power + float((then**2).sum())
-    return (total / power) ** 0.5
+@cache
+def network() -> Model:
+    return exported(net("flattened"))
 
 
 def healed(original: Model, broken: Model, method: str) -> Change:
@@ -94,35 +90,36 @@ def healed(original: Model, broken: Model, method: str) -> Change:
 
 
 def test_least_squares_heals_more_than_biases_and_zeros_stay_zero() -> None:
-    original = small_net()
+    original = network()
+    error = output_error(original, feeds(first=100))
     broken = Prune(target=0.7).run(original, Context(original)).model
     by_bias, by_squares = (healed(original, broken, m) for m in ("bias", "least_squares"))
-    before = distance(original, broken)
-    assert distance(original, by_squares.model) < distance(original, by_bias.model) < before
-    for name in ("conv.weight", "fc.weight"):
+    assert error(by_squares.model) < error(by_bias.model) < error(broken)
+    for name in ("0.0.weight", "2.0.weight", "4.weight", "6.weight"):
         assert ((by_squares.model.weight(name) == 0) == (broken.weight(name) == 0)).all()
         assert float(by_squares.layers[name]["error"]) < float(by_squares.layers[name]["error_before"])
-    assert (by_bias.model.weight("fc.weight") == broken.weight("fc.weight")).all()
+    assert (by_bias.model.weight("4.weight") == broken.weight("4.weight")).all()
 
 
 def test_weights_on_a_grid_stay_on_it() -> None:
-    original, rounded = small_net(), small_net()
+    original, rounded = network(), network().copy()
     step = np.array([0.1], np.float32)
-    rounded.set_weight("fc.weight", np.round(rounded.weight("fc.weight") / step) * step, Grid("uniform", 4, step))
+    rounded.set_weight("4.weight", np.round(rounded.weight("4.weight") / step) * step, Grid("uniform", 4, step))
     change = healed(original, rounded, "least_squares")
-    assert (change.model.weight("fc.weight") == rounded.weight("fc.weight")).all()
-    assert "fc.weight" in change.model.grids
-    assert not (change.model.weight("fc.bias") == rounded.weight("fc.bias")).all()
+    assert (change.model.weight("4.weight") == rounded.weight("4.weight")).all()
+    assert "4.weight" in change.model.grids
+    assert not (change.model.weight("4.bias") == rounded.weight("4.bias")).all()
 
 
 def test_a_layer_whose_channels_were_cut_elsewhere_is_left_with_the_reason() -> None:
-    original = small_net()
+    original = network()
     cut = Prune(structure="channels", target=0.5, align=4, minimum=4).run(original, Context(original)).model
     change = healed(original, cut, "least_squares")
-    assert any(line.startswith("conv.weight: not healed, it lost channels") for line in change.refused)
-    assert "fc.weight" in change.layers
+    why = "lost channels in another pass; set `recover` in the pass that cuts"
+    assert f"0.0.weight, 2.0.weight, 4.weight: not healed, {why}" in change.refused
+    assert list(change.layers) == ["6.weight"]
 
 
 def test_without_calibration_data_there_is_nothing_to_recover_from() -> None:
     with pytest.raises(PassError, match="recover needs calibration data"):
-        Recover().requires(small_net(), Context(small_net()))
+        Recover().requires(network(), Context(network()))
