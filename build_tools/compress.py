@@ -13,15 +13,15 @@ from build_tools.bundle.export import open_any
 from build_tools.bundle.writer import Written, bundle_bytes, settled, write_bundle
 from build_tools.data.calibration import open_calibration
 from build_tools.errors import BudgetError, BuildToolsError, PassError
+from build_tools.evaluation.device import time_against
 from build_tools.evaluation.gate import evaluator
-from build_tools.evaluation.latency import Candidate, Timing, bench
+from build_tools.evaluation.latency import Timing
 from build_tools.model import Model, check_place
 from build_tools.passes.contract import Change, Context, Fact, Progress, Score
 from build_tools.passes.registry import Step
 from build_tools.recipe import Recipe
 from build_tools.version import tool_version
-
-TIMED_ROUNDS = 25
+from edge_runtime.bench.table import DeviceTable
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,6 +100,7 @@ def compress(
     recipe_sha256: str,
     work: Path | None = None,
     private_key: bytes | None = None,
+    table: DeviceTable | None = None,
     progress: Progress = lambda text, done, total: None,
 ) -> Compressed:
     """Follow `recipe` from the model at `source` to a bundle at `out`, which is there whole or not at all.
@@ -112,6 +113,7 @@ def compress(
         recipe_sha256: for the provenance.
         work: for checkpoints that a resumed run goes on from; None: a temporary folder.
         private_key: signs the bundle (Ed25519, 32 raw bytes).
+        table: of the device that times are wanted for; None: models are timed on this machine.
         progress: told of each pass and of what goes on inside.
 
     Raises:
@@ -121,7 +123,7 @@ def compress(
     started = time.monotonic()
     check_place(out)
     with tempfile.TemporaryDirectory() as scratch:
-        desk = _Desk(source, recipe, folder, work or Path(scratch), progress)
+        desk = _Desk(source, recipe, folder, work or Path(scratch), progress, table)
         model, steps = desk.follow(recipe.passes)
         provenance: dict[str, str | int] = {
             "source_sha256": hashlib.sha256(source.read_bytes()).hexdigest(),
@@ -145,8 +147,10 @@ def compress(
 class _Desk:
     """Holds what every pass is measured against."""
 
-    def __init__(self, source: Path, recipe: Recipe, folder: Path, work: Path, progress: Progress) -> None:
-        self.recipe, self._progress = recipe, progress
+    def __init__(
+        self, source: Path, recipe: Recipe, folder: Path, work: Path, progress: Progress, table: DeviceTable | None
+    ) -> None:
+        self.recipe, self._progress, self._table = recipe, progress, table
         self.original = open_any(source)
         calibration = open_calibration(recipe.calibration, recipe.input, self.original.proto, folder, recipe.seed)
         self._evaluate = evaluator(recipe, self.original, calibration, folder)
@@ -191,12 +195,7 @@ class _Desk:
         score = self._evaluate(final) if self._evaluate else None
         timing = None
         if self.recipe.budget.latency:
-            size_wh = self.recipe.input.size_wh
-            pair = [
-                Candidate(name, one.proto.SerializeToString(), size_wh)
-                for name, one in (("before", self.original), ("after", final))
-            ]
-            timing = bench(pair, TIMED_ROUNDS)[1]
+            timing = time_against(self.original, final, self.recipe.input.size_wh, self._table)
         return Measured(written.bytes_total, score, timing)
 
     def _run(self, step: Step, model: Model, index: int) -> Change:

@@ -35,6 +35,9 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     compress.add_argument(
         "--calibration", type=Path, metavar="DIR|NPZ", help="pictures, or arrays; in place of the recipe's"
     )
+    compress.add_argument(
+        "--table", type=Path, metavar="PI.json", help="times by a device's table (`edge-runtime bench --table`)"
+    )
     compress.add_argument("--work", type=Path, metavar="DIR", help="keep checkpoints here, to go on after a stop")
     compress.add_argument("--key", type=Path, metavar="KEY", help="sign the bundle with this private key")
     compress.add_argument("--json", action="store_true", help="everything that was measured, for machines")
@@ -47,6 +50,7 @@ def run(args: argparse.Namespace) -> int:
     from build_tools.compress import compress
     from build_tools.model import write_whole
     from build_tools.recipe import digest, load_passes
+    from edge_runtime.bench.table import read_table
 
     recipe, folder, sha256, text = _recipe(args.recipe, load_passes, digest)
     if args.calibration is not None:
@@ -58,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     teller = _Teller(quiet=args.json)
     done = compress(
         args.model, recipe, args.out, folder=folder, recipe_sha256=sha256, work=args.work, private_key=key,
-        progress=teller,
+        table=read_table(args.table) if args.table else None, progress=teller,
     )  # fmt: skip
     teller.close()
     if args.report:

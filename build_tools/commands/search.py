@@ -18,7 +18,8 @@ examples:
   edge-build search yunet.onnx --recipe yunet.toml --trials 60 --out found   # on all cores of this machine
   edge-build search yunet.onnx --recipe yunet.toml --trials 90 --out found   # 30 more: the storage is gone on from
   edge-build search yunet.onnx --recipe yunet.toml --trials 60 --table pi4.json
-  dask scheduler & dask worker tcp://hub:8786 & ...                          # on other machines: dask worker, too
+  dask scheduler                                                             # on the machine `hub`
+  dask worker tcp://hub:8786 --nworkers auto --nthreads 1                    # on every machine that is to help
   edge-build search yunet.onnx --recipe yunet.toml --trials 60 --cluster tcp://hub:8786
   edge-build compress yunet.onnx --recipe found/best.toml --out yunet.edge
 

@@ -46,7 +46,7 @@ class LowRank:
     rank: Literal["energy", "share", "model", "vbmf"] = setting(
         "energy", "energy: of each layer | share: of each layer's cost | model: share of the whole | vbmf: by noise"
     )
-    energy: float = setting(0.95, "rank = energy: squared singular values kept", low=0, high=1)
+    energy: float = setting(0.98, "rank = energy: squared singular values kept", low=0, high=1)
     share: float = setting(0.5, "rank = share or model: cost that is left", low=0, high=1)
     counted: Literal["macs", "params"] = setting("macs", "what a cost is")
     align: int = setting(8, "ranks are a multiple of this", low=1)

@@ -14,17 +14,14 @@ from build_tools.bundle.export import open_any
 from build_tools.data.calibration import open_calibration
 from build_tools.errors import RecipeError
 from build_tools.evaluation.gate import evaluator
-from build_tools.evaluation.latency import Candidate, bench
 from build_tools.model import Grid, Model
 from build_tools.passes.contract import Calibration, Context, Feed, Score
 from build_tools.passes.doctor import Doctor
 from build_tools.recipe import Recipe
-from build_tools.search.device import estimate_ms
 from edge_runtime.bench.table import DeviceTable
 
 SENT_BYTES = 256_000_000
 """Calibration data up to this size is sent along; workers read more by themselves, from the same path."""
-TIMED_ROUNDS = 15
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -128,21 +125,6 @@ def open_job(job: Job) -> Site:
     doctor.requires(original, context)
     doctored = doctor.run(original, context).model
     return Site(original, doctored, context, evaluate(original))
-
-
-def relative_time(job: Job, original: Model, model: Model) -> tuple[float, float]:
-    """Milliseconds of a run, and how many times the original's that is.
-
-    By the device's table where there is one. Else timed here, interleaved: `bench` counts processor time, so that
-    other trials on this machine do not disturb it.
-    """
-    size_wh = job.recipe.input.size_wh
-    if job.table is not None:
-        before, now = (estimate_ms(m.proto, job.table, size_wh) for m in (original, model))
-        return now, now / max(before, 1e-9)
-    pair = [Candidate(n, m.proto.SerializeToString(), size_wh) for n, m in (("before", original), ("after", model))]
-    timing = bench(pair, TIMED_ROUNDS)[1]
-    return timing.median_ms, timing.ratio
 
 
 def _held(calibration: Calibration) -> tuple[Feed, ...] | None:

@@ -45,7 +45,7 @@ def search(storage: Storage, scans: Sequence[LayerScan], workers: Workers, trial
     while done < trials:
         slots = workers.slots()
         if not slots and not idle:
-            told("no worker at the moment: waiting for one (`dask worker ADDRESS` starts one)")
+            told("no worker at the moment: waiting for one (`dask worker ADDRESS --nthreads 1` starts one)")
         idle = not slots
         while len(running) < min(slots, trials - done):
             number, wish = storage.ask()

@@ -9,10 +9,11 @@ from typing import Any
 
 from build_tools.bundle.writer import bundle_bytes, settled
 from build_tools.errors import BuildToolsError
+from build_tools.evaluation.device import time_against
 from build_tools.model import Model
 from build_tools.passes.groups import dependencies
 from build_tools.passes.registry import build_steps
-from build_tools.search.job import Job, Site, open_job, relative_time
+from build_tools.search.job import Job, Site, open_job
 from build_tools.search.plan import Table, Wish, lowrank_table, prune_table, store_table
 from build_tools.search.sensitivity import LayerScan, layers_of
 
@@ -57,11 +58,12 @@ def run_trial(job: Job, scans: Sequence[LayerScan], wish: Wish) -> Outcome | Fai
         coding = job.recipe.coding
         written = bundle_bytes(final, facts={}, coder=coding.coder, half=coding.half, provenance={})
         score = site.evaluate(final)
-        ms, ratio = relative_time(job, site.original, final)
+        timing = time_against(site.original, final, job.recipe.input.size_wh, job.table)
     except BuildToolsError as error:
         return Failure(str(error))
     seconds = time.monotonic() - began
-    return Outcome(tuple(tables), written.bytes_total, score.value, score.loss_against(site.before), ms, ratio, seconds)
+    loss = score.loss_against(site.before)
+    return Outcome(tuple(tables), written.bytes_total, score.value, loss, timing.median_ms, timing.ratio, seconds)
 
 
 def _follow(site: Site, scans: Sequence[LayerScan], wish: Wish) -> tuple[Model, list[Table]]:

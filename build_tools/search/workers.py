@@ -72,8 +72,7 @@ class DaskWorkers:
         self._waiting: list[_Handed] = []
 
     def slots(self) -> int:
-        threads = [w["nthreads"] for w in self._client.scheduler_info(n_workers=-1)["workers"].values()]
-        return int(sum(threads))
+        return int(sum(self._client.nthreads().values()))
 
     def submit(self, key: int, task: Task, *arguments: Any) -> None:
         self._hand_out(_Handed(key, task, arguments))
@@ -181,4 +180,9 @@ def cluster_workers(job: Job, address: str) -> Iterator[DaskWorkers]:
             yield DaskWorkers(client, job)
 
 
-_QUIET = {"distributed.worker.daemon": True, "distributed.comm.timeouts.connect": f"{CONNECT_S}s"}
+_QUIET = {
+    "distributed.worker.daemon": True,
+    "distributed.comm.timeouts.connect": f"{CONNECT_S}s",
+    # A worker that compiles or clusters a large layer on a busy machine is silent for long, and not dead.
+    "distributed.scheduler.worker-ttl": None,
+}

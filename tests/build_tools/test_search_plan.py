@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from build_tools.errors import ModelError
+from build_tools.evaluation.device import estimate_ms
 from build_tools.recipe import read
-from build_tools.search.device import estimate_ms
 from build_tools.search.plan import BITS, PRUNE_STEPS, Wish, lowrank_table, prune_table, store_table, tolerance
 from build_tools.search.recipe_text import moved, recipe_text
 from build_tools.search.sensitivity import LayerScan, from_json

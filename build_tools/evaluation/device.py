@@ -5,9 +5,12 @@ from __future__ import annotations
 import onnx
 
 from build_tools.errors import ModelError
+from build_tools.evaluation.latency import Candidate, Timing, bench
 from build_tools.graph import Graph, Shape, attribute, node_name
+from build_tools.model import Model
 from edge_runtime.bench.table import DeviceTable, Kind
 
+TIMED_ROUNDS = 25
 CONVOLUTIONS = ("Conv", "ConvTranspose", "QLinearConv")
 PRODUCTS = ("Gemm", "MatMul", "QLinearMatMul")
 FREE = frozenset(
@@ -34,6 +37,20 @@ def estimate_ms(proto: onnx.ModelProto, table: DeviceTable, size_wh: tuple[int, 
     """
     graph = Graph(_fixed(proto, size_wh), shapes=True)
     return table.run_ms + sum(_node_ms(graph, node, index, table) for index, node in enumerate(graph.nodes))
+
+
+def time_against(before: Model, after: Model, size_wh: tuple[int, int], table: DeviceTable | None) -> Timing:
+    """The time of `after` and its ratio to that of `before`: on the table's device, or measured here (None).
+
+    Raises:
+        ModelError: a model cannot be timed, see `estimate_ms` and `latency.bench`.
+    """
+    if table is None:
+        pair = [Candidate(name, m.proto.SerializeToString(), size_wh) for name, m in (("a", before), ("after", after))]
+        return bench(pair, TIMED_ROUNDS)[1]
+    was, now = (estimate_ms(m.proto, table, size_wh) for m in (before, after))
+    ratio = now / max(was, 1e-9)
+    return Timing("after", now, ratio, (ratio, ratio))
 
 
 def _node_ms(graph: Graph, node: onnx.NodeProto, index: int, table: DeviceTable) -> float:
