@@ -160,8 +160,8 @@ def _text(facts: dict[str, Any], found: list[Finding], treatment: Treatment | No
     done = ", ".join(f"{count} {name}" for name, count in treatment.mended.items()) or "nothing"
     lines += [f"undone: {name}: {why}" for name, why in treatment.undone.items()]
     lines += ["", f"mended: {done}", f"{out}: {fixed['bytes']:,} bytes, {fixed['nodes']} nodes"]
-    if treatment.feeds:
-        lines.append(f"outputs equal within {treatment.difference:.1e} on {treatment.feeds} inputs")
+    if treatment.checked:
+        lines.append(treatment.checked)
     return "\n".join(lines)
 
 

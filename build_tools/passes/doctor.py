@@ -56,8 +56,8 @@ class Doctor:
         mended = ", ".join(f"{count} {name}" for name, count in treatment.mended.items()) or "nothing to mend"
         before, after = len(model.proto.graph.node), len(treatment.model.proto.graph.node)
         summary = f"{mended}; {before} -> {after} nodes"
-        if treatment.feeds:
-            summary += f", outputs equal within {treatment.difference:.1e}"
+        if treatment.checked:
+            summary += f", {treatment.checked}"
         undone = [f"{name}: undone, {why}" for name, why in treatment.undone.items()]
         counted = Counter((f.ailment, f.remedy) for f in treatment.remaining if f.severity != "note")
         left = [f"{count} {name}: {remedy}" for (name, remedy), count in counted.items()]

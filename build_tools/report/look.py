@@ -32,7 +32,7 @@ th,td{padding:6px 10px;text-align:right;border-bottom:1px solid var(--line);vert
 th{font-weight:600;color:var(--soft)}
 tbody th{color:var(--ink);font-weight:500}
 th.text,td.text{text-align:left}
-.scroll th,.scroll td{padding:6px 8px;font-size:.85rem}
+.scroll th,.scroll td{padding:6px 7px;font-size:.82rem}
 small{color:var(--soft);font-weight:400}
 td.wrap{white-space:normal;min-width:16rem}
 td.name,th.name{overflow-wrap:anywhere;white-space:normal;min-width:10rem}

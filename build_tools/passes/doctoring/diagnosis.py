@@ -97,6 +97,14 @@ class Treatment:
     difference: float = 0.0
     feeds: int = 0
 
+    @property
+    def checked(self) -> str:
+        """How the mended model's outputs stand to those of the model that came; empty where nothing was tried."""
+        if not self.feeds:
+            return ""
+        how = f"within {self.difference:.1e}" if self.difference else "bit for bit"
+        return f"outputs equal {how} on {self.feeds} inputs"
+
 
 def examine(model: Model, options: Options, external: tuple[str, ...] = ()) -> list[Finding]:
     """Everything there is to say of the model, in the order of `AILMENTS`.
