@@ -38,7 +38,7 @@ class Prune:
         "what goes first: the smallest (l1, l2) | bn: of smallest BatchNorm scale | activation, taylor: least felt on "
         "calibration data | zero: channels that are dead, without any loss",
     )
-    align: int = setting(8, "channels kept are a multiple of this; 16 is best on x86, 8 on ARM", low=1)
+    align: int = setting(8, "channels kept are a multiple of this: 8 for ARM and AVX2, 16 for AVX-512", low=1)
     minimum: int = setting(8, "channels that every layer keeps", low=1)
     depthwise: bool = setting(False, "weights: prune the small filters of depthwise convolutions too")
     recover: Literal["none", "bias", "least_squares"] = setting(
