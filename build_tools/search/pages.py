@@ -52,7 +52,7 @@ def sensitivity_page(scans: Sequence[LayerScan], title: str) -> str:
         for key, said in (("prune", "weights pruned"), ("bits", "bits of a weight"), ("rank", "cost left by low rank"))
     ]
     columns = [_head("layer", "text"), _head("shape", "text")]
-    columns += [_head(h, "number") for group in HEADINGS.values() for h in group]
+    columns += [_head(h.split()[0 if "bits" in h else 1], "number") for group in HEADINGS.values() for h in group]
     rows = [
         tag("tr", tag("th", one.weight, class_="text name"), tag("td", _sides(one.shape)), *map(_heat, one.row()))
         for one in scans
@@ -90,7 +90,9 @@ def front_page(front: Front, sensitivity: str) -> str:
     head = tag("tr", *(_head(*c) for c in columns), _head("passes", "text"))
     rows = [_row(front, index, point) for index, point in enumerate(front.points)]
     table = tag("div", tag("table", tag("thead", head), tag("tbody", *rows)), class_="scroll", tabindex="0")
-    legend = "Line: the front. Size of a dot: time. Grey: something on the front is better in everything."
+    legend = (
+        f"{metric} over bytes. Line: the front. Size of a dot: time. Grey: one of the front is better in everything."
+    )
     parts = [tag("header", tag("h1", title), tag("p", text)), chart, tag("p", legend, class_="note"), table]
     parts.append(tag("p", "What each layer can bear: ", tag("a", sensitivity, href=sensitivity)))
     return page(title, STYLE, SCRIPT, tag("main", *parts))
@@ -114,7 +116,10 @@ def _told(table: dict[str, Any]) -> str:
     layers = table.get("layers", {}).values()
     said = " ".join(str(table[key]) for key in ("structure", "rounding") if key in table)
     named = f"{table['kind']} {said}".strip()
-    return f"{named}: {len(layers)} layers at {min(layers):g} to {max(layers):g}" if layers else named
+    if not layers:
+        return named
+    span = f"{min(layers):g}" if min(layers) == max(layers) else f"{min(layers):g} to {max(layers):g}"
+    return f"{named}: {len(layers)} layer{'s' * (len(layers) > 1)} at {span}"
 
 
 def _heat(loss: float | None) -> Safe:
