@@ -21,9 +21,9 @@ def aligned_step(group: Group, align: int) -> int:
 def kept_count(group: Group, share: float, align: int, minimum: int) -> int:
     """How many channels of a group stay when about `share` of them is to go.
 
-    ONNX Runtime's convolutions work on blocks of 8 channels (AVX2; 16 with AVX-512). Measured on AVX2 with about half of
-    YuNet-n's channels: 0.45 of its time in multiples of 8, 0.95 without. So the count is the nearest multiple of
-    `align` (in the narrowest tensor that the channels are in), and a group that has no smaller multiple is left whole.
+    ONNX Runtime's convolutions work on blocks of 8 channels (AVX2; 16 with AVX-512). Measured on AVX2 with about half
+    of YuNet-n's channels: 0.45 of its time in multiples of 8, 0.95 without. So the count is the nearest multiple of
+    `align` (in the narrowest tensor that the channels are in), and a group without a smaller multiple is left whole.
     """
     step = aligned_step(group, align)
     lowest = max(step, -(-minimum // step) * step)
