@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import itertools
 
 import numpy as np
 import pytest
@@ -59,7 +60,7 @@ def test_limited_codes_are_complete_and_never_too_long(counts: list[int], limit:
     assert lengths.max() <= limit
     assert sum(2.0 ** -int(length) for length in lengths) == 1.0
     by_count = sorted(zip(counts, lengths.tolist(), strict=True))
-    assert all(a[1] >= b[1] for a, b in zip(by_count, by_count[1:], strict=False) if a[0] < b[0])
+    assert all(a[1] >= b[1] for a, b in itertools.pairwise(by_count) if a[0] < b[0])
 
 
 def test_a_limit_costs_as_little_as_the_best_code_within_it() -> None:
