@@ -22,8 +22,9 @@ PRIOR = 4.0
 CHANCE_MIN = 2.0**-12
 SLOPE_MIN = 0.25
 """Bits that a level costs more, at least, than the next one towards zero."""
-WEIGHT_MIN, WEIGHT_MAX = 1e-7, 1e-4
-"""Loss a bit: beyond, the coded bits of a small network are all that is learned."""
+WEIGHT_MIN = 1e-7
+LOSS_MAX = 5.0
+"""Loss that the bits aimed at may make up: beyond, they are all that is learned."""
 GAIN = 0.02
 """Most that the weight of a bit may change in one step, as a share of itself."""
 
@@ -75,12 +76,16 @@ def _views(dims: int) -> list[tuple[int, ...]]:
     return [(1, *kernel), (0, *kernel), *([(0, 1)] if kernel else [])]
 
 
-def coded_bits(position: Tensor, highest: int) -> Tensor:
+def coded_bits(position: Tensor, highest: int) -> tuple[Tensor, float]:
     """Bits of one weight's levels: between two levels the cost runs in a straight line from one's to the other's.
 
     Args:
         position: float32, anywhere in -highest..highest.
         highest: level.
+
+    Returns:
+        The bits at these positions, differentiable, and those of the rounded levels, which will be paid. In a sparse
+        layer the first are far more: all weights that lie a little off zero count in them.
     """
     with torch.no_grad():
         levels = torch.round(position)
@@ -96,8 +101,9 @@ def coded_bits(position: Tensor, highest: int) -> Tensor:
             return torch.where(at == highest, zero, beyond_zero[at] - torch.log2(some))
 
         lower, upper = cost(index), cost(index + 1)
+        paid = float(torch.where(levels > below, upper, lower).sum())
     beyond = position - below
-    return (lower * (1 - beyond) + upper * beyond).sum()
+    return (lower * (1 - beyond) + upper * beyond).sum(), paid
 
 
 class EntropyPenalty:
@@ -128,10 +134,11 @@ class EntropyPenalty:
         begin = self._settings.begin * self._steps
         if not self.active or step < begin:
             return torch.zeros(())
-        bits = torch.stack([coded_bits(position, highest) for position, highest in positions]).sum()
+        found = [coded_bits(position, highest) for position, highest in positions]
         if self._settings.bytes:
-            self._steer(float(bits.detach()), step - begin, max(self._settings.end * self._steps - begin, 1.0))
-        return bits * self._weight
+            paid = sum(bits for _, bits in found)
+            self._steer(paid, step - begin, max(self._settings.end * self._steps - begin, 1.0))
+        return torch.stack([bits for bits, _ in found]).sum() * self._weight
 
     def state_dict(self) -> dict[str, float]:
         """What an interrupted training goes on from."""
@@ -150,4 +157,4 @@ class EntropyPenalty:
         self._first = self._first or bits
         due = self._first * (aim / self._first) ** min(1.0, done / whole)
         over = max(-1.0, min(1.0, 5 * (bits - due) / due))
-        self._weight = min(max(self._weight * (1 + GAIN * over), WEIGHT_MIN), WEIGHT_MAX)
+        self._weight = min(max(self._weight * (1 + GAIN * over), WEIGHT_MIN), LOSS_MAX / aim)
