@@ -10,7 +10,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from build_tools.graph import Layer, Shape, attribute
+from build_tools.graph import Graph, Layer, Shape, attribute
 from build_tools.model import Model
 from build_tools.passes.decompose import F64, Factors
 from build_tools.passes.windows import window
@@ -36,25 +36,27 @@ def as_convolution(values: NDArray[np.generic], layer: Layer) -> F64:
 
 
 def replacement(
-    node: onnx.NodeProto, layer: Layer, factors: Factors, dtype: np.dtype[np.generic], bias: NDArray[np.generic] | None
+    graph: Graph, layer: Layer, factors: Factors, dtype: np.dtype[np.generic], bias: NDArray[np.generic] | None
 ) -> Replacement:
     """The nodes that compute the layer by its factors.
 
     Args:
-        node: the layer's node.
+        graph: the layer is in; no name of it is taken for something new.
         layer: a Conv, Gemm (A not transposed) or MatMul.
         factors: of its weight as [out, in, *kernel].
         dtype: of the new weights.
         bias: [out] in place of the node's own third input; None: that one stays.
     """
     made = Replacement()
+    node = graph.nodes[layer.index]
     parts = factors.parts
-    names = [f"{layer.weight}.{index}" for index in range(len(parts))]
+    names = [_free(graph, f"{layer.weight}.{index}") for index in range(len(parts))]
     # Named after the weights: these names stay free when a part is taken apart once more.
     tensors = [node.input[0], *(f"{name}.out" for name in names[:-1]), node.output[0]]
     third = list(node.input[2:3]) if len(node.input) > 2 and node.input[2] else []
     if bias is not None:
-        third = [f"{layer.weight}.bias"]
+        own = third and third[0] in graph.initialisers and len(graph.readers[third[0]]) == 1
+        third = third if own else [_free(graph, f"{layer.weight}.bias")]
     for index, part in enumerate(parts):
         last = index == len(parts) - 1
         attributes: dict[str, Any] = {}
@@ -74,6 +76,13 @@ def replacement(
     if bias is not None:
         made.weights[third[0]] = np.asarray(bias, dtype)
     return made
+
+
+def _free(graph: Graph, name: str) -> str:
+    """The name, lengthened until nothing else has it."""
+    while name in graph.makers or name in graph.readers or name in graph.initialisers:
+        name += "_"
+    return name
 
 
 def _convolution(node: onnx.NodeProto, layer: Layer, factors: Factors, index: int) -> dict[str, Any]:
@@ -114,17 +123,19 @@ def replace_nodes(model: Model, by_index: dict[int, Replacement]) -> None:
         copies[-1].CopyFrom(node)
     del graph.node[:]
     graph.node.extend(copies)
-    for made in by_index.values():
-        tensors = [numpy_helper.from_array(np.ascontiguousarray(v), k) for k, v in made.weights.items()]
-        graph.initializer.extend(tensors)
-        if model.proto.ir_version < 4:  # every initialiser is listed as an input there
-            graph.input.extend(helper.make_tensor_value_info(t.name, t.data_type, list(t.dims)) for t in tensors)
     unread = (old & set(model.weight_names())) - names_read(graph) - {o.name for o in graph.output}
+    # A bias that moved keeps its name: the old one goes, too.
+    unread |= {name for made in by_index.values() for name in made.weights} & set(model.weight_names())
     for entries in (graph.initializer, graph.input):
         for entry in [e for e in entries if e.name in unread]:
             entries.remove(entry)
     for name in unread:
         model.grids.pop(name, None)
+    for made in by_index.values():
+        tensors = [numpy_helper.from_array(np.ascontiguousarray(v), k) for k, v in made.weights.items()]
+        graph.initializer.extend(tensors)
+        if model.proto.ir_version < 4:  # every initialiser is listed as an input there
+            graph.input.extend(helper.make_tensor_value_info(t.name, t.data_type, list(t.dims)) for t in tensors)
 
 
 def names_read(graph: onnx.GraphProto) -> set[str]:

@@ -84,6 +84,8 @@ class LowRank:
                 raise PassError(f"{part}s changed from {was} to {now}")
         if change.layers and change.model.parameters() >= before.parameters():
             raise PassError(f"{before.parameters():,} weights became {change.model.parameters():,}")
+        if len(set(names := change.model.weight_names())) < len(names):
+            raise PassError("two weights have one name")
         try:
             onnx.checker.check_model(change.model.proto)
         except onnx.checker.ValidationError as error:
@@ -108,7 +110,7 @@ def factorise(model: Model, context: Context, how: LowRank, timer: Timer = timed
     left = costs.copy()
     for number, (name, case) in enumerate(cases.items()):
         context.progress("taking layers apart", number, len(cases))
-        choices = [(row, *_taken_apart(case, found[name], row)) for row in rows[name]]
+        choices = [(row, *_taken_apart(graph, case, found[name], row)) for row in rows[name]]
         reason = "" if choices else _why_not(how, name)
         if choices and how.measure:
             ratios = timer(_lone_models(result.proto, graph, case, [new for _, _, new in choices]))
@@ -183,11 +185,11 @@ def _pick(case: Case, found: Options, forms: list[Form], how: LowRank) -> int | 
     return None if row is None else int(places[row])
 
 
-def _taken_apart(case: Case, found: Options, row: int) -> tuple[float, Replacement]:
+def _taken_apart(graph: Graph, case: Case, found: Options, row: int) -> tuple[float, Replacement]:
     """Relative error and nodes of an option."""
     factors = decompose(case.weight, found.forms[row], found.rank(row), case.spread)
     bias = case.new_bias(factors.product)
-    return case.relative_error(factors.product), replacement(case.node, case.layer, factors, case.dtype, bias)
+    return case.relative_error(factors.product), replacement(graph, case.layer, factors, case.dtype, bias)
 
 
 def _facts(found: Options, row: int, error: float) -> dict[str, Fact]:

@@ -152,6 +152,40 @@ def test_facts_name_the_new_weights_and_the_old_grid_is_forgotten() -> None:
     assert list(model.grids) == ["w"]
 
 
+def test_new_names_are_free_and_a_bias_of_its_own_keeps_its_name() -> None:
+    rng = np.random.default_rng(0)
+    weights = {
+        "w": low_rank(rng, (12, 8, 1, 1), 2),
+        "w.0": rng.normal(size=(8, 8, 1, 1)),
+        "w.bias": rng.normal(size=12),
+    }
+    nodes = [
+        helper.make_node("Conv", ["x", "w.0"], ["w.1"], "before"),
+        helper.make_node("Conv", ["w.1", "w", "w.bias"], ["y"], "c"),
+    ]
+    model = model_of(nodes, weights, [1, 8, 6, 5])
+    data = feeds(model)
+
+    change = apply(LowRank(only=("w",), **ALL_RANKS), model, data)  # type: ignore[arg-type]
+
+    assert sorted(change.model.weight_names()) == ["w.0", "w.0_", "w.1_", "w.bias"]
+    assert np.allclose(outputs(model, data)[0], outputs(change.model, data)[0], atol=1e-4)
+
+
+def test_a_bias_that_others_read_too_stays_theirs() -> None:
+    rng = np.random.default_rng(0)
+    weights = {"w": low_rank(rng, (8, 8, 1, 1), 2), "v": np.eye(8)[..., None, None], "b": rng.normal(size=8)}
+    nodes = [helper.make_node("Conv", ["x", "w", "b"], ["m"]), helper.make_node("Conv", ["m", "v", "b"], ["y"])]
+    model = model_of(nodes, weights, [1, 8, 6, 5])
+    data = feeds(model)
+
+    change = apply(LowRank(only=("w",), **ALL_RANKS), model, data)  # type: ignore[arg-type]
+
+    assert sorted(change.model.weight_names()) == ["b", "v", "w.0", "w.1", "w.bias"]
+    assert np.array_equal(change.model.weight("b"), model.weight("b"))
+    assert np.allclose(outputs(model, data)[0], outputs(change.model, data)[0], atol=1e-4)
+
+
 def test_a_second_run_takes_parts_apart_again() -> None:
     model = conv((32, 24, 1, 1), [1, 24, 9, 9])
     once = apply(LowRank(rank="share", share=0.9, align=1), model).model
