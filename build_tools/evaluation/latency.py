@@ -52,6 +52,7 @@ def bench(
 def _runner(candidate: Candidate, threads: int) -> Callable[[], object]:
     options = session_options(threads)
     source = candidate.source
+    label = source if isinstance(source, Path) else candidate.name
     if isinstance(source, Path) and is_bundle(source):
         session = open_bundle(source).session(options)
     else:
@@ -60,13 +61,11 @@ def _runner(candidate: Candidate, threads: int) -> Callable[[], object]:
                 source if isinstance(source, bytes) else str(source), options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # ONNX Runtime's errors share no base class
-            raise ModelError(
-                f"{candidate.name}: cannot be opened to be timed: {str(error).splitlines()[0][:200]}"
-            ) from error
+            raise ModelError(f"{label}: cannot be timed: {str(error).splitlines()[0][:200]}") from error
     try:
         w, h = (side + -side % SIZE_MULTIPLE for side in candidate.size_wh)
         feed = noise_feed(session, (w, h))
         session.run(None, feed)
     except Exception as error:
-        raise ModelError(f"{candidate.name}: cannot be timed: {str(error).splitlines()[0][:200]}") from error
+        raise ModelError(f"{label}: cannot be timed: {str(error).splitlines()[0][:200]}") from error
     return lambda: session.run(None, feed)

@@ -127,7 +127,7 @@ def _handed_down(by_weight: Mapping[str, Any], present: Iterable[str]) -> dict[s
     found = {}
     for name in present:
         origin = name
-        while origin not in by_weight and origin.rpartition(".")[2].isdecimal():
+        while origin not in by_weight and origin.rpartition(".")[2].rstrip("_").isdecimal():
             origin = origin.rpartition(".")[0]
         if origin in by_weight:
             found[name] = by_weight[origin]
