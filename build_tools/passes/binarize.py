@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from build_tools.errors import PassError
 from build_tools.graph import Graph
 from build_tools.model import F32, Grid, Model
-from build_tools.passes.constant_weights import plain_weights
+from build_tools.passes.constant_weights import plain_weights, with_plain_weights
 from build_tools.passes.contract import Change, Context, Fact
 from build_tools.passes.layer_inputs import Moments, gather_moments, supported
 from build_tools.passes.quantizable import Target, check_settings, choose, on_grid
@@ -49,10 +49,10 @@ class Binarize:
 
     def requires(self, model: Model, context: Context) -> None:
         """Known weight names and bits, calibration data where it is needed, and a layer to work on."""
-        check_settings(model, self.layers, self.skip, self.KIND, (1, 2))
+        check_settings(with_plain_weights(model), self.layers, self.skip, self.KIND, (1, 2))
         if self.rounding == "adaptive" and not (context.calibration is not None and len(context.calibration)):
             raise PassError('binarize.rounding = "adaptive": needs calibration data; add a [calibration] table')
-        if not self._chosen(model)[0]:
+        if not self._chosen(with_plain_weights(model))[0]:
             raise PassError("binarize: no layer is left to work on; name some in binarize.layers")
 
     def run(self, model: Model, context: Context) -> Change:

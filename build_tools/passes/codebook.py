@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from build_tools.errors import PassError
 from build_tools.model import Grid, Model
 from build_tools.passes.clustering import Line, cluster, make_line, snap, split
-from build_tools.passes.constant_weights import plain_weights
+from build_tools.passes.constant_weights import plain_weights, with_plain_weights
 from build_tools.passes.contract import Change, Context, Fact
 from build_tools.passes.entropy_clusters import assign, constrain
 from build_tools.passes.layer_inputs import Moments, gather_moments, supported
@@ -46,7 +46,7 @@ class Codebook:
 
     def requires(self, model: Model, context: Context) -> None:
         """Known weight names and bits, and calibration data where it is needed."""
-        check_settings(model, self.layers, self.skip, self.KIND, (1, 8))
+        check_settings(with_plain_weights(model), self.layers, self.skip, self.KIND, (1, 8))
         if self.importance == "inputs" and not (context.calibration is not None and len(context.calibration)):
             raise PassError("codebook.importance = inputs: needs calibration data; add a [calibration] table")
 
@@ -74,8 +74,7 @@ class Codebook:
 
     def ensures(self, before: Model, change: Change, context: Context) -> None:
         """Every weight worked on takes only values of its table, and what was zero still is."""
-        old = before.copy()
-        plain_weights(old)
+        old = with_plain_weights(before)
         for name in change.layers:
             values = change.model.weight(name)
             if not on_grid(values, change.model.grids[name]):

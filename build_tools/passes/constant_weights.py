@@ -30,9 +30,22 @@ def plain_weights(model: Model) -> list[str]:
     return list(dict.fromkeys(changed))
 
 
+def with_plain_weights(model: Model) -> Model:
+    """The model, or a changed copy where weights lie behind a Cast or Reshape."""
+    if _may_fold(model.proto):
+        model = model.copy()
+        plain_weights(model)
+    return model
+
+
+def _may_fold(proto: onnx.ModelProto) -> bool:
+    """Whether any node could be folded; spares reading all weights of a large model."""
+    return any(node.op_type in ("Cast", "Reshape") for node in proto.graph.node)
+
+
 def _fold_one(proto: onnx.ModelProto) -> str | None:
-    if not any(node.op_type in ("Cast", "Reshape") for node in proto.graph.node):
-        return None  # spares reading all weights of a large model
+    if not _may_fold(proto):
+        return None
     graph = Graph(proto)
     stored = {t.name: t for t in proto.graph.initializer}
     for node in graph.nodes:

@@ -10,7 +10,7 @@ import numpy as np
 from build_tools.errors import PassError
 from build_tools.model import Grid, Model
 from build_tools.passes.bias_correction import correct_by_inputs, correct_by_outputs
-from build_tools.passes.constant_weights import plain_weights
+from build_tools.passes.constant_weights import plain_weights, with_plain_weights
 from build_tools.passes.contract import Change, Context, Fact
 from build_tools.passes.equalize import equalize
 from build_tools.passes.islands import Int8, find_islands
@@ -57,7 +57,7 @@ class Quantize:
 
     def requires(self, model: Model, context: Context) -> None:
         """Known weight names and bits, and calibration data where it is needed."""
-        check_settings(model, self.layers, self.skip, self.KIND, (2, 16))
+        check_settings(with_plain_weights(model), self.layers, self.skip, self.KIND, (2, 16))
         wants = {
             "activations": self.activations,
             "rounding": self.rounding != "nearest",
@@ -102,8 +102,7 @@ class Quantize:
 
     def ensures(self, before: Model, change: Change, context: Context) -> None:
         """Every weight worked on lies on its grid, bit for bit, and what was zero still is."""
-        old = before.copy()
-        plain_weights(old)
+        old = with_plain_weights(before)
         inside = set(change.model.weight_names())  # weights of int8 islands have become int8 themselves
         for name in (n for n in change.layers if n in inside):
             values = change.model.weight(name)

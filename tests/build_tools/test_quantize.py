@@ -15,18 +15,28 @@ from build_tools.passes.contract import Change, Context
 from build_tools.passes.quantizable import on_grid
 from build_tools.passes.quantize import Quantize
 from build_tools.passes.registry import build_steps
-from tests.build_tools.quantize_nets import SHARED, Feeds, conv_net, output_error, outputs, pictures
+from tests.build_tools.quantize_nets import (
+    SHARED,
+    Feeds,
+    conv_net,
+    model,
+    node,
+    output_error,
+    outputs,
+    pictures,
+    random_weight,
+)
 
 PEERS = SHARED / "peers"
 DIGITS = SHARED / "data/mnist/train-images-idx3-ubyte.gz"
 needs_peers = pytest.mark.skipif(not PEERS.is_dir(), reason="the peer models are not beside the checkout")
 
 
-def apply(settings: Quantize, model: Model, feeds: Feeds | None = None) -> Change:
-    context = Context(model, feeds)
-    settings.requires(model, context)
-    change = settings.run(model, context)
-    settings.ensures(model, change, context)
+def apply(settings: Quantize, net: Model, feeds: Feeds | None = None) -> Change:
+    context = Context(net, feeds)
+    settings.requires(net, context)
+    change = settings.run(net, context)
+    settings.ensures(net, change, context)
     return change
 
 
@@ -179,6 +189,16 @@ def test_adaptive_rounding_serves_a_real_digit_network_better() -> None:
     assert len(adaptive.layers) == 3  # the fully connected layer's weight lies behind a Reshape
     assert output_error(adaptive.model, net, others) < 0.7 * output_error(nearest.model, net, others)
     assert (outputs(adaptive.model, others).argmax(1) == outputs(net, others).argmax(1)).all()
+
+
+def test_a_model_whose_weights_are_all_float16_behind_casts_is_no_model_without_weights() -> None:
+    rng = np.random.default_rng(0)
+    net = model(
+        [node("Cast", ["half"], "w", to=1), node("MatMul", ["x", "w"], "y")],
+        {"half": random_weight(rng, 6, 5).astype(np.float16)}, (1, 6), ["y"],
+    )  # fmt: skip
+    change = apply(Quantize(bits=4, layers={"half": 8}), net)
+    assert change.layers["half"]["bits"] == 8 and change.model.weight("half").dtype == np.float32
 
 
 @needs_peers
