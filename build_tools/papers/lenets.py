@@ -124,5 +124,7 @@ def _on_digits(recipe: Recipe, digits: Path, quick: bool) -> Recipe:
                 its = replace(its, epochs=1, limit=QUICK_DIGITS)
         steps.append(dataclasses.replace(step, settings=its))
     budget = BudgetEntry(bytes=0, loss=1.0, latency=0) if quick else recipe.budget
+    # Context coding of the uncompressed network, only to say its size, takes longer than all else in a quick look.
+    coding = replace(recipe.coding, coder="smallest") if quick else recipe.coding
     evaluation = replace(recipe.evaluation, data=str(digits), limit=QUICK_JUDGED if quick else recipe.evaluation.limit)
-    return replace(recipe, passes=tuple(steps), budget=budget, evaluation=evaluation)
+    return replace(recipe, passes=tuple(steps), budget=budget, evaluation=evaluation, coding=coding)

@@ -58,9 +58,9 @@ def run_rows(
     made = []
     for name in chosen:
         if name == VGG:
-            from build_tools.papers import vgg
+            from build_tools.papers.vgg import row as vgg_row
 
-            row = vgg.row(work, progress)
+            row = vgg_row(work, progress)
         else:
             assert digits is not None
             row = lenets.run(goals[name], recipes, digits, out, work, quick, progress)

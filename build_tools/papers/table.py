@@ -14,16 +14,18 @@ from build_tools.model import write_whole
 INTRODUCTION = """\
 # Beside the papers
 
-Every row is made from data to table by one command: the baseline is trained, its recipe is run by the same code as
-`edge-build compress`, and the bundle is read back and measured by the same code as `edge-build evaluate`.
+One command goes from data to a row: the baseline is trained, its recipe is run by the same code as `edge-build
+compress`, and the bundle is read back and measured by the same code as `edge-build evaluate`. Not every shipped
+bundle is what that command gives today: the notes below say which.
 
     edge-build papers --mnist DIR               # all rows
     edge-build papers --mnist DIR --row NAME    # one of them
 
-Everything is chosen on the last 5,000 training digits; the 10,000 test digits are read once, at the end of a row's run,
-and give the errors below. A ratio is fp32 bytes over bytes; for LeNet-300-100 and LeNet-5 the papers' 1,070 KB and
-1,720 KB are divided. Bytes are those of the whole file on disk; for the row marked * they are those of `weights.bin`
-with every table in it, as the papers count, and the whole file's stand beside.
+Epochs and settings are chosen on the last 5,000 training digits; the 10,000 test digits give the errors below. They
+were not read only once: the notes say where a run was kept after its test error was known. A ratio is fp32 bytes over
+bytes; for LeNet-300-100 and LeNet-5 the papers' 1,070 KB and 1,720 KB are divided. Bytes are those of the whole file on
+disk; for the row marked * they are those of `weights.bin` with every table in it, as the papers count, and the whole
+file's stand beside.
 """
 
 
