@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -152,8 +154,24 @@ def local_workers(job: Job, count: int) -> Iterator[DaskWorkers]:
     }  # fmt: skip
     make: Any = distributed.LocalCluster
     connect: Any = distributed.Client
-    with dask.config.set(_QUIET), make(**settings) as cluster, connect(cluster) as client:
-        yield DaskWorkers(client, job)
+    with dask.config.set(_QUIET):
+        with _deaf():
+            cluster = make(**settings)
+        with cluster, connect(cluster) as client:
+            yield DaskWorkers(client, job)
+
+
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """Processes that start meanwhile do not hear Ctrl-C, which reaches all of a terminal: this one ends them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may set what signals do
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager
