@@ -41,12 +41,12 @@ class Wish:
     """
 
     lowrank: bool = False
-    lowrank_pressure: float = 0.3
+    lowrank_pressure: float = 0.1
     prune: Literal["none", "weights", "channels"] = "none"
-    prune_pressure: float = 0.3
+    prune_pressure: float = 0.1
     recover: bool = False
     store: Literal["quantize", "codebook"] = "quantize"
-    store_pressure: float = 0.2
+    store_pressure: float = 0.1
     rounding: Literal["nearest", "adaptive"] = "nearest"
 
 

@@ -20,6 +20,8 @@ POPULATION = 24
 """Of NSGA-II: a front has about as many members."""
 STARTUP_TRIALS = 12
 """Before TPE knows enough to guess."""
+PRESSURE = (0.01, 1.0)
+"""Range of each pressure, on a logarithmic scale: what single layers lose adds up over the many of a network."""
 STARTS = (
     Wish(),
     Wish(prune="weights", recover=True, store="codebook"),
@@ -124,12 +126,12 @@ class Storage:
 def _suggested(trial: optuna.Trial) -> Wish:
     chosen: dict[str, Any] = {
         "lowrank": trial.suggest_categorical("lowrank", [False, True]),
-        "lowrank_pressure": trial.suggest_float("lowrank_pressure", 0.0, 1.0),
+        "lowrank_pressure": trial.suggest_float("lowrank_pressure", *PRESSURE, log=True),
         "prune": trial.suggest_categorical("prune", ["none", "weights", "channels"]),
-        "prune_pressure": trial.suggest_float("prune_pressure", 0.0, 1.0),
+        "prune_pressure": trial.suggest_float("prune_pressure", *PRESSURE, log=True),
         "recover": trial.suggest_categorical("recover", [False, True]),
         "store": trial.suggest_categorical("store", ["quantize", "codebook"]),
-        "store_pressure": trial.suggest_float("store_pressure", 0.0, 1.0),
+        "store_pressure": trial.suggest_float("store_pressure", *PRESSURE, log=True),
         "rounding": trial.suggest_categorical("rounding", ["nearest", "adaptive"]),
     }
     return Wish(**chosen)
