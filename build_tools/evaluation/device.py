@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import numpy as np
 import onnx
 
 from build_tools.errors import ModelError
 from build_tools.evaluation.latency import Candidate, Timing, bench
 from build_tools.graph import Graph, Shape, attribute, node_name
 from build_tools.model import Model
+from build_tools.passes.activations import session
+from edge_runtime.bench.interleaved import noise_feed
+from edge_runtime.bench.models import SIZE_MULTIPLE
 from edge_runtime.bench.table import DeviceTable, Kind
 
 TIMED_ROUNDS = 25
@@ -30,12 +34,14 @@ def estimate_ms(proto: onnx.ModelProto, table: DeviceTable, size_wh: tuple[int, 
     Args:
         proto: the model.
         table: of the device.
-        size_wh: of a picture input whose sides are free; other free sides count as 1.
+        size_wh: of a picture input whose sides are free, rounded up as by `bench`; other free sides count as 1.
 
     Raises:
-        ModelError: the shape of a layer's map is not known.
+        ModelError: ONNX Runtime refuses the model, or does not run it on noise.
     """
-    graph = Graph(_fixed(proto, size_wh), shapes=True)
+    fixed = _fixed(proto, size_wh)
+    graph = Graph(fixed, shapes=True)
+    graph.shapes |= _looked_up(fixed, [name for name in graph.makers if None in graph.shapes.get(name, (None,))])
     return table.run_ms + sum(_node_ms(graph, node, index, table) for index, node in enumerate(graph.nodes))
 
 
@@ -105,12 +111,9 @@ def _bits(graph: Graph, node: onnx.NodeProto, weight: str) -> int:
 
 def _known(graph: Graph, name: str, node: onnx.NodeProto, index: int) -> tuple[int, ...]:
     shape = graph.shapes.get(name)
-    if not shape:
-        raise ModelError(
-            f"{node_name(node, index)}: the shape of {name} is not known, so its time cannot be looked up; "
-            "run `edge-build doctor --fix` on the model, or time it locally"
-        )
-    return tuple(side or 1 for side in shape)
+    if shape is None:
+        raise ModelError(f"{node_name(node, index)}: the shape of {name} is not known; time the model here")
+    return tuple(1 if side is None else side for side in shape)
 
 
 def _size(shape: Shape) -> int:
@@ -120,6 +123,28 @@ def _size(shape: Shape) -> int:
     return size
 
 
+def _looked_up(proto: onnx.ModelProto, names: list[str]) -> dict[str, Shape]:
+    """The shapes of these tensors when the model is run once, for those that inference cannot tell.
+
+    Raises:
+        ModelError: see `estimate_ms`.
+    """
+    if not names:
+        return {}
+    exposed = onnx.ModelProto()
+    exposed.CopyFrom(proto)
+    del exposed.graph.output[:]
+    for name in names:
+        exposed.graph.output.add().name = name
+    runner = session(exposed)
+    try:
+        values = runner.run(None, noise_feed(runner, (1, 1)))
+    except Exception as error:  # ONNX Runtime's errors share no base class
+        line = str(error).splitlines()[0][:160]
+        raise ModelError(f"its layers cannot be looked up: it does not run on noise ({line}); time it here") from error
+    return {name: np.shape(value) for name, value in zip(names, values, strict=True)}
+
+
 def _fixed(proto: onnx.ModelProto, size_wh: tuple[int, int]) -> onnx.ModelProto:
     """A copy whose inputs have no free sides, with nothing said of shapes further on that could contradict them."""
     fixed = onnx.ModelProto()
@@ -127,7 +152,7 @@ def _fixed(proto: onnx.ModelProto, size_wh: tuple[int, int]) -> onnx.ModelProto:
     weights = {t.name for t in fixed.graph.initializer}
     for entry in fixed.graph.input:
         dims = entry.type.tensor_type.shape.dim
-        w, h = size_wh
+        w, h = (side + -side % SIZE_MULTIPLE for side in size_wh)
         free = {1: 3, 2: h, 3: w} if len(dims) == 4 else {}
         for index, dim in enumerate(dims):
             if entry.name not in weights and dim.dim_value <= 0:
