@@ -27,6 +27,7 @@ class DataEntry:
     labels: str = setting("", "COCO-form JSON, or slots JSON")
     images: str = setting("", "folder its file names are relative to")
     slots: str = setting("", "source of parking frames to read from a slots JSON; empty: COCO form")
+    repeat: int = setting(1, "times an epoch shows its pictures", low=1, high=16)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +40,16 @@ class TeacherEntry:
     labels: tuple[str, ...] = setting((), "labels it is asked for")
     accept: float = setting(0.5, "from this score on it is believed", low=0, high=1)
     doubt: float = setting(0.2, "between this and `accept` the place is ignored", low=0, high=1)
+    dense: bool = setting(False, "net.family pyramid: its answer at every cell of a training picture is learned, too")
 
 
 @dataclass(frozen=True, slots=True)
 class NetEntry:
-    """Widths and depths of the network."""
+    """The network: its family, widths and depths."""
 
+    family: Literal["centre", "pyramid"] = setting(
+        "centre", "centre: heat maps at stride 8 | pyramid: scores and boxes at strides 8, 16 and 32"
+    )
     stem: int = setting(16, "channels at stride 2", low=1)
     widths: tuple[int, int, int, int] = setting((32, 64, 64, 96), "channels at strides 4, 8, 16, 32", low=1)
     depths: tuple[int, int, int, int] = setting((1, 2, 2, 1), "blocks there", low=0)

@@ -1,11 +1,16 @@
-"""Reads centre maps: where a class's heat peaks there is an object, and the box map tells its sides.
+"""Reads boxes from the maps of our two families of networks.
 
-Peaks are the cells that equal the maximum of their 3x3 neighbourhood (Zhou et al. 2019, "Objects as Points",
-section 4); a suppression of overlapping boxes afterwards takes the doubles that two near peaks of one large object
-leave.
+- Centre maps: where a class's heat peaks there is an object, and the box map tells its sides. Peaks are the cells that
+  equal the maximum of their 3x3 neighbourhood (Zhou et al. 2019, "Objects as Points", section 4).
+- Levels: every cell of every level that scores enough tells a box (Tian et al. 2019, "FCOS").
+
+A suppression of overlapping boxes afterwards leaves one for each object.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -13,14 +18,30 @@ from numpy.typing import NDArray
 
 from edge_runtime.geometry import Boxes, non_maximum_suppression
 
+F32 = NDArray[np.float32]
+Found = tuple[Boxes, F32, NDArray[np.int32]]
+"""Boxes [n, 4] xyxy in input pixels, scores [n] and classes [n], best first."""
+Decoding = Literal["centre-map", "levels"]
+DECODINGS: tuple[Decoding, ...] = ("centre-map", "levels")
+
 MAX_PEAKS = 128
 """Peaks looked at, best first: more are not objects, and suppression is quadratic."""
+MAX_CELLS = 512
+"""Cells of levels looked at, best first; an object has several."""
+LOG_SIDE_MAX = 6.0
+"""A side of e^6 cells is longer than any picture."""
 
 
-def decode_centres(
-    heat: NDArray[np.float32], box: NDArray[np.float32], stride: int, score_min: float, iou_max: float
-) -> tuple[Boxes, NDArray[np.float32], NDArray[np.int32]]:
-    """Boxes, scores and classes of one picture's maps.
+def decode(how: Decoding, maps: Sequence[F32], strides: Sequence[int], score_min: float, iou_max: float) -> Found:
+    """Boxes, scores and classes of one picture's maps, whichever family made them."""
+    if how == "levels":
+        return decode_levels(maps, strides, score_min, iou_max)
+    heat, box = maps
+    return decode_centres(heat, box, strides[0], score_min, iou_max)
+
+
+def decode_centres(heat: F32, box: F32, stride: int, score_min: float, iou_max: float) -> Found:
+    """Boxes, scores and classes of one picture's centre maps.
 
     Args:
         heat: float32 [classes, h, w], 0 to 1.
@@ -28,22 +49,49 @@ def decode_centres(
         stride: input pixels a cell.
         score_min: peaks below this are dropped.
         iou_max: overlap beyond which the weaker of two boxes of one class goes.
-
-    Returns:
-        float32 [n, 4] xyxy in input pixels, float32 [n] and int32 [n], best first.
     """
     classes, h, w = heat.shape
     around = cv2.dilate(np.ascontiguousarray(heat.transpose(1, 2, 0)), np.ones((3, 3), np.uint8))
     around = around.reshape(h, w, classes).transpose(2, 0, 1)
     k, y, x = np.nonzero((heat >= score_min) & (heat >= around))
-    scores = heat[k, y, x]
-    if len(scores) > MAX_PEAKS:
-        best = np.argsort(-scores, kind="stable")[:MAX_PEAKS]
-        k, y, x, scores = k[best], y[best], x[best], scores[best]
-    sides = box[:, y, x]
+    best = _best(heat[k, y, x], MAX_PEAKS)
+    k, y, x = k[best], y[best], x[best]
+    return _one_each(_corners(x, y, box[:, y, x], stride), heat[k, y, x], k.astype(np.int32), iou_max)
+
+
+def decode_levels(maps: Sequence[F32], strides: Sequence[int], score_min: float, iou_max: float) -> Found:
+    """Boxes, scores and classes of one picture's levels.
+
+    Args:
+        maps: for each stride float32 [classes + 4, h, w]: score logits, then the logarithms of the distances left, top,
+            right and bottom from the cell's centre, in cells.
+        strides: input pixels a cell.
+        score_min: cells below this are dropped.
+        iou_max: overlap beyond which the weaker of two boxes of one class goes.
+    """
+    logit_min = np.log(score_min / (1 - score_min)) if 0 < score_min < 1 else np.float64(-np.inf)
+    columns: list[tuple[Boxes, F32, NDArray[np.int32]]] = []
+    for values, stride in zip(maps, strides, strict=True):
+        k, y, x = np.nonzero(values[:-4] >= logit_min)
+        sides = np.exp(np.minimum(values[-4:, y, x], LOG_SIDE_MAX))
+        columns.append((_corners(x, y, sides, stride), values[k, y, x], k.astype(np.int32)))
+    boxes, logits, labels = (np.concatenate(column) for column in zip(*columns, strict=True))
+    best = _best(logits, MAX_CELLS)
+    scores = 1 / (1 + np.exp(-logits[best]))
+    return _one_each(boxes[best], scores, labels[best], iou_max)
+
+
+def _best(scores: F32, most: int) -> NDArray[np.intp]:
+    """Indices of the `most` highest scores."""
+    return np.argsort(-scores, kind="stable")[:most]
+
+
+def _corners(x: NDArray[np.intp], y: NDArray[np.intp], sides: F32, stride: int) -> Boxes:
+    """Boxes [n, 4] in input pixels around cells whose centres lie `sides` [4, n] cells from them."""
     cx, cy = x + np.float32(0.5), y + np.float32(0.5)
-    corners = np.stack([cx - sides[0], cy - sides[1], cx + sides[2], cy + sides[3]], 1)
-    boxes = np.asarray(corners * stride, np.float32)
-    labels = k.astype(np.int32)
+    return np.asarray(np.stack([cx - sides[0], cy - sides[1], cx + sides[2], cy + sides[3]], 1) * stride, np.float32)
+
+
+def _one_each(boxes: Boxes, scores: F32, labels: NDArray[np.int32], iou_max: float) -> Found:
     kept = non_maximum_suppression(boxes, scores, labels, iou_max)
     return boxes[kept], scores[kept].astype(np.float32), labels[kept]

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from edge_runtime.bundle.format import FORMAT
 from edge_runtime.bundle.reader import is_bundle, open_bundle
+from edge_runtime.decoding import DECODINGS, Decoding
 from edge_runtime.errors import ConfigError, FormatError, InferenceError, SignatureError, VersionError
 from edge_runtime.shipped import shipped
 
@@ -25,10 +26,11 @@ class ModelFacts:
     Attributes:
         name: of the model.
         task: `attention` or `detector`.
-        classes: in the order of its heat maps.
+        classes: in the order of its maps.
         size_wh: the input it was trained and measured at; other sizes work too.
         size_multiple: input sides are padded to this.
-        stride: input pixels a cell.
+        decoding: how its maps are read; see `decoding`.
+        strides: input pixels a cell, for each of its levels.
     """
 
     name: str
@@ -36,16 +38,23 @@ class ModelFacts:
     classes: tuple[str, ...]
     size_wh: tuple[int, int]
     size_multiple: int
-    stride: int
+    decoding: Decoding
+    strides: tuple[int, ...]
+
+    def maps(self) -> dict[str, tuple[int, int]]:
+        """Channels and stride of each output, by name."""
+        if self.decoding == "levels":
+            return {f"level{s}": (len(self.classes) + 4, s) for s in self.strides}
+        return {"heat": (len(self.classes), self.strides[0]), "box": (4, self.strides[0])}
 
 
 class Engine(Protocol):
-    """A centre network that can be run."""
+    """One of our networks that can be run."""
 
     facts: ModelFacts
 
-    def run(self, bgr: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Heat [n, classes, h / stride, w / stride] and box [n, 4, ...] of float32 [n, 3, h, w], 0..255."""
+    def run(self, bgr: NDArray[np.float32]) -> Sequence[NDArray[np.float32]]:
+        """Maps [n, channels, h / stride, w / stride] of float32 [n, 3, h, w], 0..255, as `decoding.decode` wants."""
 
 
 class OnnxEngine:
@@ -57,7 +66,7 @@ class OnnxEngine:
         public_key: 32 raw bytes; then it must be a bundle signed by this key's owner.
 
     Raises:
-        FormatError: missing or torn file, not a centre network, or not for `task`.
+        FormatError: missing or torn file, not one of our networks, or not for `task`.
         VersionError: made for another version of the format.
         IntegrityError: a bundle whose sizes or digests do not hold.
         SignatureError: not signed by the key's owner.
@@ -69,40 +78,41 @@ class OnnxEngine:
             raise FormatError(f"{path}: no such model file; check the `model` setting")
         self._session, told = open_session(path, public_key)
         self.facts = _facts(path, task, told)
+        self._outputs = list(self.facts.maps())
         self._try_out()
 
-    def run(self, bgr: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Heat and box maps of a batch; see `Engine`.
+    def run(self, bgr: NDArray[np.float32]) -> Sequence[NDArray[np.float32]]:
+        """The maps of a batch; see `Engine`.
 
         Raises:
             InferenceError: ONNX Runtime failed.
         """
         try:
-            heat, box = self._session.run(["heat", "box"], {"bgr": bgr})
+            maps: Sequence[NDArray[np.float32]] = self._session.run(self._outputs, {"bgr": bgr})
         except Exception as error:
             raise InferenceError(f"{self.path}: failed on an input of shape {bgr.shape}: {error}") from error
-        return heat, box
+        return maps
 
     def _try_out(self) -> None:
-        """Run once on black: the shapes must be those of a centre network. Warms the allocator too."""
-        names = [i.name for i in self._session.get_inputs()], {o.name for o in self._session.get_outputs()}
-        if names[0] != ["bgr"] or not {"heat", "box"} <= names[1]:
+        """Run once on black: the shapes must be those of its facts. Warms the allocator too."""
+        has = [i.name for i in self._session.get_inputs()], {o.name for o in self._session.get_outputs()}
+        wanted = self.facts.maps()
+        if has[0] != ["bgr"] or not set(wanted) <= has[1]:
             raise FormatError(
-                f"{self.path}: inputs {names[0]}, outputs {sorted(names[1])}; "
-                "a centre network has input bgr and outputs heat, box"
+                f"{self.path}: inputs {has[0]}, outputs {sorted(has[1])}; "
+                f"a network with {self.facts.decoding} has input bgr and outputs {', '.join(wanted)}"
             )
         w, h = padded_wh(self.facts.size_wh, self.facts.size_multiple)
         try:
-            heat, box = self.run(np.zeros((1, 3, h, w), np.float32))
+            maps = self.run(np.zeros((1, 3, h, w), np.float32))
         except InferenceError as error:
             raise FormatError(f"{self.path}: does not take pictures of {w}x{h}: {error}") from error
-        cells = (h // self.facts.stride, w // self.facts.stride)
-        wanted = (1, len(self.facts.classes), *cells), (1, 4, *cells)
-        if (heat.shape, box.shape) != wanted:
-            raise FormatError(
-                f"{self.path}: gives heat {heat.shape} and box {box.shape}, expected {wanted[0]} and {wanted[1]}; "
-                "rebuild it with edge-build"
-            )
+        for values, (name, (channels, stride)) in zip(maps, wanted.items(), strict=True):
+            shape = (1, channels, h // stride, w // stride)
+            if values.shape != shape:
+                raise FormatError(
+                    f"{self.path}: gives {name} {values.shape}, expected {shape}; rebuild it with edge-build"
+                )
 
 
 def open_model(name_or_path: str, task: str) -> OnnxEngine:
@@ -167,12 +177,16 @@ def _facts(path: Path, task: str | None, told: Any) -> ModelFacts:
             raise FormatError(f"{path}: is for {told['task']}, but {task} is needed here; check the `model` settings")
         facts = ModelFacts(
             str(told["name"]), str(told["task"]), tuple(map(str, told["classes"])),
-            (int(told["size_wh"][0]), int(told["size_wh"][1])), int(told["size_multiple"]), int(told["stride"]),
+            (int(told["size_wh"][0]), int(told["size_wh"][1])), int(told["size_multiple"]),
+            told.get("decoding", "centre-map"), tuple(int(s) for s in told.get("strides", [told.get("stride")])),
         )  # fmt: skip
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise FormatError(
             f"{path}: field {error} of its facts is missing or wrong; rebuild it with edge-build"
         ) from None
-    if not 1 <= len(facts.classes) <= 256 or min(*facts.size_wh, facts.size_multiple, facts.stride) < 1:
-        raise FormatError(f"{path}: its classes, sizes or stride are out of range; rebuild it with edge-build")
+    if facts.decoding not in DECODINGS:
+        raise VersionError(f"{path}: decoding {facts.decoding!r} is none of {', '.join(DECODINGS)}; update it")
+    sizes = (*facts.size_wh, facts.size_multiple, *facts.strides)
+    if not 1 <= len(facts.classes) <= 256 or not 1 <= len(facts.strides) <= 8 or min(sizes) < 1:
+        raise FormatError(f"{path}: its classes, sizes or strides are out of range; rebuild it with edge-build")
     return facts

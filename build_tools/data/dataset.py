@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,8 +13,9 @@ from torch.utils.data import Dataset
 from build_tools.data.augment import Classes, Example, Strength, around, fitted, mosaic, photometric, view
 from build_tools.data.coco import LABEL_ID, Sample
 from build_tools.data.pictures import read_bgr
-from build_tools.training.targets import make_targets
 
+Targets = Callable[[Example, NDArray[np.uint8], int], tuple[NDArray[Any], ...]]
+"""What a network should answer to a picture, before its light was changed, given the number of classes."""
 Ticket = tuple[int, int, int, int]
 """epoch, index of the sample, canvas width, canvas height."""
 
@@ -30,13 +32,14 @@ class TrainingPictures(Dataset[tuple[torch.Tensor, ...]]):
         classes: Classes,
         how: Strength,
         seed: int,
-        stride: int,
+        targets: Targets,
         crops: bool,
         background: float = 0.15,
     ) -> None:
         self.samples, self.classes, self.how, self.seed = samples, classes, how, seed
-        self.stride, self.crops, self.background = stride, crops, background
-        self._pictures = [read_bgr(s) for s in samples]
+        self.targets, self.crops, self.background = targets, crops, background
+        decoded = {(s.path, s.turns): read_bgr(s) for s in {(s.path, s.turns): s for s in samples}.values()}
+        self._pictures = [decoded[s.path, s.turns] for s in samples]
         self._unknown = [unknown_classes(s, classes) for s in samples]
 
     def __len__(self) -> int:
@@ -46,13 +49,10 @@ class TrainingPictures(Dataset[tuple[torch.Tensor, ...]]):
         epoch, index, w, h = ticket
         rng = np.random.default_rng((self.seed, epoch, index))
         example = self.crop(rng, index, w) if self.crops else self._picture(rng, index, (w, h))
+        targets = self.targets(example, example.bgr, len(self.classes.names))
         bgr = photometric(rng, example.bgr, self.how)
-        t = make_targets(
-            example.boxes, example.labels, example.ignore, example.ignore_labels,
-            example.clear, len(self.classes.names), (w // self.stride, h // self.stride), self.stride,
-        )  # fmt: skip
         chw = torch.from_numpy(np.ascontiguousarray(bgr.transpose(2, 0, 1)))
-        return (chw, *(torch.from_numpy(a) for a in (t.heat, t.heat_weight, t.box, t.box_weight)))
+        return (chw, *(torch.from_numpy(a) for a in targets))
 
     def seen(self, index: int, matrix: NDArray[np.float32], size_wh: tuple[int, int], fill: int) -> Example:
         """The sample through an affine matrix; see `augment.view`."""

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from build_tools.data import coco, slots, teacher
 from build_tools.data.coco import LABEL_ID, Sample
 from build_tools.errors import DataError
-from build_tools.recipe import Recipe
+from build_tools.recipe import Recipe, TeacherEntry
 
 
 def gather(recipe: Recipe, folder: Path, cache: Path, around_slots: bool) -> tuple[list[Sample], list[Sample]]:
@@ -25,20 +25,21 @@ def gather(recipe: Recipe, folder: Path, cache: Path, around_slots: bool) -> tup
         ModelError: a teacher is missing.
     """
     samples: list[Sample] = []
+    often: dict[str, int] = {}
     for pack in recipe.data:
         images = folder / pack.images
         if not images.is_dir():
             raise DataError(f"{images}: no such folder of pictures; check `data.images` in the recipe")
         if pack.slots:
-            samples += slots.read_slots(folder / pack.labels, images, pack.slots)
+            its = slots.read_slots(folder / pack.labels, images, pack.slots)
         else:
-            samples += coco.read_pack(folder / pack.labels, images)
+            its = coco.read_pack(folder / pack.labels, images)
+        samples += its
+        often |= {teacher.key(s): pack.repeat for s in its}
     nothing = np.zeros((0, 4), np.float32)
     suspicions: dict[str, list[NDArray[np.float32]]] = defaultdict(list)
     for entry in recipe.teachers:
-        config = teacher.TeacherConfig(
-            entry.model, entry.decoder, entry.size_wh, entry.labels, entry.accept, entry.doubt
-        )
+        config = teacher_config(entry)
         one = teacher.Teacher(config, folder)
         with tqdm(total=len(samples), desc=f"asking {one.path.stem}", unit="picture") as bar:
             said = teacher.ask(one, samples, cache, bar.update)
@@ -56,7 +57,13 @@ def gather(recipe: Recipe, folder: Path, cache: Path, around_slots: bool) -> tup
         for _ in range(3):
             sample = coco.turned(sample)
             samples.append(sample)
-    return coco.split(samples, recipe.train.held_out)
+    train, held = coco.split(samples, recipe.train.held_out)
+    return [s for s in train for _ in range(often[teacher.key(s)])], held
+
+
+def teacher_config(entry: TeacherEntry) -> teacher.TeacherConfig:
+    """The teacher as the recipe names it."""
+    return teacher.TeacherConfig(entry.model, entry.decoder, entry.size_wh, entry.labels, entry.accept, entry.doubt)
 
 
 def fingerprint(recipe: Recipe, folder: Path) -> str:

@@ -57,8 +57,15 @@ class Teacher:
         except Exception as error:  # ONNX Runtime's errors share no base class
             raise ModelError(f"{self.path}: not a usable model; fetch it again ({str(error)[:120]})") from error
 
+    @property
+    def label_ids(self) -> NDArray[np.int32]:
+        """Numbers of the labels it is asked for."""
+        return np.array([LABEL_ID[name] for name in self.config.labels], np.int32)
+
     def __call__(self, bgr: NDArray[np.uint8]) -> Found:
-        (decode, iou_max), (multiple, pad) = DECODERS[self.config.decoder], SHAPES[self.config.decoder]
+        """What it finds in a picture of any size, scored `doubt` or more: boxes in the picture's pixels."""
+        _, iou_max = DECODERS[self.config.decoder]
+        multiple, pad = SHAPES[self.config.decoder]
         w, h = self.config.size_wh
         scale = min(w / bgr.shape[1], h / bgr.shape[0])
         small = cv2.resize(
@@ -67,14 +74,22 @@ class Teacher:
         small = small[:h, :w]
         canvas = np.full((h + -h % multiple, w + -w % multiple, 3), pad, np.uint8)
         canvas[: small.shape[0], : small.shape[1]] = small
-        blob = np.ascontiguousarray(canvas.transpose(2, 0, 1)[None], np.float32)
-        outputs = self._session.run(None, {self._session.get_inputs()[0].name: blob})
-        boxes, scores, labels = decode(outputs, canvas.shape[1], canvas.shape[0])
+        boxes, scores, labels = self.dense(canvas)
         likely = np.flatnonzero(scores >= self.config.doubt)
         boxes, scores, labels = boxes[likely], scores[likely], labels[likely]
         kept = non_maximum_suppression(boxes, scores, labels, iou_max)
         limit = np.array((bgr.shape[1], bgr.shape[0]) * 2, np.float32)
         return np.clip(boxes[kept] / scale, 0, limit).astype(np.float32), scores[kept], labels[kept]
+
+    def dense(self, canvas: NDArray[np.uint8]) -> Found:
+        """What it answers at every cell of every level, from the finest level on, row by row.
+
+        Args:
+            canvas: uint8 [h, w, 3] BGR, sides multiples of 32.
+        """
+        blob = np.ascontiguousarray(canvas.transpose(2, 0, 1)[None], np.float32)
+        outputs = self._session.run(None, {self._session.get_inputs()[0].name: blob})
+        return DECODERS[self.config.decoder][0](outputs, canvas.shape[1], canvas.shape[0])
 
 
 def ask(teacher: Teacher, samples: Iterable[Sample], cache: Path, progress: Callable[[int], None]) -> dict[str, Found]:

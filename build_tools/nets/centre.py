@@ -69,10 +69,10 @@ class CentreNet(nn.Module):
         self.input_scale = INPUT_SCALE
         w4, w8, w16, w32 = config.widths
         self.stem = ConvBnRelu(3, config.stem, 3, stride=2)
-        self.stage4 = _stage(config.stem, w4, config.depths[0])
-        self.stage8 = _stage(w4, w8, config.depths[1])
-        self.stage16 = _stage(w8, w16, config.depths[2])
-        self.stage32 = _stage(w16, w32, config.depths[3])
+        self.stage4 = stage(config.stem, w4, config.depths[0])
+        self.stage8 = stage(w4, w8, config.depths[1])
+        self.stage16 = stage(w8, w16, config.depths[2])
+        self.stage32 = stage(w16, w32, config.depths[3])
         self.lateral8 = nn.Identity() if w8 == config.neck else ConvBnRelu(w8, config.neck, 1)
         self.lateral16 = ConvBnRelu(w16, config.neck, 1)
         self.lateral32 = ConvBnRelu(w32, config.neck, 1)
@@ -97,7 +97,7 @@ class CentreNet(nn.Module):
         return self.heat(y8), torch.exp(self.box(y8).float().clamp(-4, 4))
 
 
-def _stage(inputs: int, outputs: int, depth: int) -> nn.Sequential:
+def stage(inputs: int, outputs: int, depth: int) -> nn.Sequential:
     """One halving block and `depth` blocks at the new size."""
     blocks = [Separable(inputs, outputs, stride=2)]
     blocks += [Separable(outputs, outputs) for _ in range(depth)]

@@ -1,4 +1,4 @@
-"""The recipe's `[during]` while a centre network trains: constraints on its convolutions, kept through the export.
+"""The recipe's `[during]` while one of our networks trains: constraints on its convolutions, kept through the export.
 
 The exported graph has its batch norms folded into the convolutions, which scales each output channel. Zeros stay zeros
 then, and levels stay levels, at scales that are folded too; so weights are quantised for each channel here. Codebooks
@@ -19,7 +19,6 @@ from torch.func import functional_call
 from build_tools.errors import RecipeError
 from build_tools.graph import Graph
 from build_tools.model import Grid, Model, load_model, save_onnx
-from build_tools.nets.centre import CentreNet
 from build_tools.training.constraints import During
 from build_tools.training.during import Constraints
 from build_tools.training.step_size import SMALLEST_STEP
@@ -53,7 +52,7 @@ def check(during: During, origin: str) -> None:
 
 
 class ConstrainedNet:
-    """A centre network that computes with constrained weights.
+    """A network that computes with constrained weights.
 
     Args:
         net: the network; its parameters stay free, and are what the optimiser moves.
@@ -63,7 +62,7 @@ class ConstrainedNet:
         average: decay of the running average.
     """
 
-    def __init__(self, net: CentreNet, during: During, steps: int, epoch_steps: int, average: float) -> None:
+    def __init__(self, net: nn.Module, during: During, steps: int, epoch_steps: int, average: float) -> None:
         self._net = net
         self._weights = {name: p for name, p in net.named_parameters() if p.ndim == 4}
         self.constraints = Constraints(self._weights, during, steps, epoch_steps=epoch_steps)
@@ -71,11 +70,11 @@ class ConstrainedNet:
         self.extra = self.constraints.extra_parameters()
         self.average = Average(self.extra, average)
 
-    def __call__(self, bgr: Tensor, step: int) -> tuple[Tensor, Tensor]:
+    def __call__(self, bgr: Tensor, step: int) -> tuple[Tensor, ...]:
         """The network's outputs at a step."""
-        return cast(tuple[Tensor, Tensor], functional_call(self._net, self.constraints.effective(step), (bgr,)))
+        return cast(tuple[Tensor, ...], functional_call(self._net, self.constraints.effective(step), (bgr,)))
 
-    def settled(self, average: CentreNet) -> tuple[CentreNet, dict[str, Grid]]:
+    def settled(self, average: nn.Module) -> tuple[nn.Module, dict[str, Grid]]:
         """A copy of the averaged network whose weights are what is asked for, and the grids they lie on."""
         own = [p.detach().clone() for p in self._weights.values()]
         theirs = dict(average.named_parameters())
@@ -104,7 +103,7 @@ class ConstrainedNet:
         self.average.values = list(state["average"])
 
 
-def settle_export(net: CentreNet, grids: dict[str, Grid], path: Path) -> Model:
+def settle_export(net: nn.Module, grids: dict[str, Grid], path: Path) -> Model:
     """Put the exported network's weights exactly on their levels again, at the folded scales.
 
     Args:
@@ -137,7 +136,7 @@ def settle_export(net: CentreNet, grids: dict[str, Grid], path: Path) -> Model:
     return model
 
 
-def _conv_order(net: CentreNet) -> list[str]:
+def _conv_order(net: nn.Module) -> list[str]:
     """Names of the convolutions in the order in which a forward pass comes to them."""
     order: list[str] = []
     hooks = [

@@ -1,4 +1,4 @@
-"""Writes a trained centre network as ONNX with the facts the runtime needs inside the file."""
+"""Writes a trained network as ONNX with the facts the runtime needs inside the file."""
 
 from __future__ import annotations
 
@@ -12,41 +12,41 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from build_tools.nets.centre import CentreNet
+from build_tools.training.task import Task
 
 OPSET = 17
 
 
 class _Deployed(nn.Module):
-    """The network as it runs on the node: input scale folded into the stem, heat as probabilities."""
+    """The network as it runs on the node: input scale folded into the stem, outputs as its decoding reads them."""
 
-    def __init__(self, net: CentreNet) -> None:
+    def __init__(self, net: nn.Module, task: Task) -> None:
         super().__init__()
-        self.net = copy.deepcopy(net).eval().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+        self.task = task
+        self.net: Any = copy.deepcopy(net).eval().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
         stem: Any = self.net.stem[0]
         stem.weight.data *= self.net.input_scale
         self.net.input_scale = 1.0
 
-    def forward(self, bgr: Tensor) -> tuple[Tensor, Tensor]:
-        logits, box = self.net(bgr)
-        return torch.sigmoid(logits), box
+    def forward(self, bgr: Tensor) -> tuple[Tensor, ...]:
+        return self.task.deployed(self.net(bgr))
 
 
-def export_onnx(net: CentreNet, size_wh: tuple[int, int], facts: dict[str, Any], path: Path) -> None:
-    """Write `net` to `path`: input `bgr` [n, 3, h, w], outputs `heat` and `box`; n, h and w are free.
+def export_onnx(net: nn.Module, task: Task, size_wh: tuple[int, int], facts: dict[str, Any], path: Path) -> None:
+    """Write `net` to `path`: input `bgr` [n, 3, h, w], outputs those of its task; n, h and w are free.
 
     The facts stand under the key `edge` in the file's metadata, as JSON. The file is whole or absent.
     """
     w, h = (s + -s % 32 for s in size_wh)
-    deployed = _Deployed(net)
+    deployed = _Deployed(net, task)
     axes = {0: "n", 2: "h", 3: "w"}
     partial = path.with_suffix(".partial")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the tracing exporter calls itself deprecated; its graph is the smaller one
         torch.onnx.export(
             deployed, (torch.zeros(1, 3, h, w),), str(partial), dynamo=False, opset_version=OPSET,
-            input_names=["bgr"], output_names=["heat", "box"],
-            dynamic_axes={"bgr": axes, "heat": axes, "box": axes},
+            input_names=["bgr"], output_names=list(task.outputs),
+            dynamic_axes=dict.fromkeys(("bgr", *task.outputs), axes),
         )  # fmt: skip
     model = onnx.load(partial)
     entry = model.metadata_props.add()

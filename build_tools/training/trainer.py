@@ -1,4 +1,4 @@
-"""The training loop of a centre network: resumable, seeded, with a running average of weights that is what we keep."""
+"""The training loop of our networks: resumable, seeded, with a running average of weights that is what we keep."""
 
 from __future__ import annotations
 
@@ -22,16 +22,17 @@ from build_tools import recipe as recipes
 from build_tools.data.augment import Example
 from build_tools.data.coco import Sample
 from build_tools.data.dataset import Tickets, TrainingPictures, balance
-from build_tools.data.gather import fingerprint, gather
+from build_tools.data.gather import fingerprint, gather, teacher_config
+from build_tools.data.teacher import Teacher
 from build_tools.errors import DataError
 from build_tools.evaluation.detection import Scored, figures
-from build_tools.nets.centre import STRIDE, CentreNet, NetConfig, parameter_count
+from build_tools.nets.centre import NetConfig, parameter_count
 from build_tools.recipe import PhaseEntry
 from build_tools.report.plots import curves
 from build_tools.training.constrained_net import ConstrainedNet, check, is_asked_for, settle_export
+from build_tools.training.dense_targets import DenseTargets
 from build_tools.training.export import export_onnx
-from build_tools.training.losses import box_loss, heat_loss
-from edge_runtime.decoding import decode_centres
+from build_tools.training.task import CentreTask, PyramidTask, Task
 
 CALM_ZOOM = (0.85, 1.25)
 """Zoom of a calm phase, around the letterbox fit."""
@@ -52,9 +53,9 @@ class Trainer:
         torch.manual_seed(self.recipe.seed)
         torch.set_num_threads(self.recipe.train.threads)
         net = self.recipe.net
-        self.net = CentreNet(len(self.classes.names), NetConfig(net.stem, net.widths, net.depths, net.neck)).to(
-            memory_format=torch.channels_last
-        )  # type: ignore[call-overload]
+        self.task = self._task()
+        config = NetConfig(net.stem, net.widths, net.depths, net.neck)
+        self.net = self.task.network(len(self.classes.names), config).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = copy.deepcopy(self.net).eval()
         self.history: list[dict[str, float]] = []
         self.epoch = self.step = 0
@@ -77,6 +78,12 @@ class Trainer:
                 counts = self._phase(phase, end)
         return self._export(*counts)
 
+    def _task(self) -> Task:
+        if self.recipe.net.family == "centre":
+            return CentreTask()
+        dense = [Teacher(teacher_config(t), self.folder) for t in self.recipe.teachers if t.dense]
+        return PyramidTask(DenseTargets(dense, self.classes))
+
     def _phase(self, phase: PhaseEntry, end: int) -> tuple[int, int]:
         """Train until epoch `end`; how many pictures were trained on and held out."""
         t = self.recipe.train
@@ -90,7 +97,7 @@ class Trainer:
         seed, how = self.recipe.seed, self.recipe.augment
         if phase.calm:
             how = replace(how, mosaic=0.0, zoom_low=CALM_ZOOM[0], zoom_high=CALM_ZOOM[1])
-        pictures = TrainingPictures(train, self.classes, how, seed, STRIDE, crops, phase.background)
+        pictures = TrainingPictures(train, self.classes, how, seed, self.task.targets, crops, phase.background)
         weights = balance(train, self.classes) if crops else None
         tickets = Tickets(len(train), t.batch, t.sizes_wh, seed, weights)
         validation = self._validation(held, crops)
@@ -155,13 +162,13 @@ class Trainer:
 
     def _learn(self, optimiser: torch.optim.Optimizer, batch: list[torch.Tensor]) -> NDArray[np.float64]:
         """One step; the two losses."""
-        bgr, heat, heat_weight, box, box_weight = batch
+        bgr, *targets = batch
         self.net.train()
         inputs = bgr.float().contiguous(memory_format=torch.channels_last)
         constrained = self.constrained
-        logits, distances = self.net(inputs) if constrained is None else constrained(inputs, self.step)
-        lh, lb = heat_loss(logits, heat, heat_weight), box_loss(distances, box, box_weight)
-        loss = lh + self.recipe.train.box_weight * lb
+        outputs = self.net(inputs) if constrained is None else constrained(inputs, self.step)
+        score_loss, box_loss = self.task.losses(outputs, targets)
+        loss = score_loss + self.recipe.train.box_weight * box_loss
         if constrained is not None:
             loss = loss + constrained.constraints.penalty()
         optimiser.zero_grad(set_to_none=True)
@@ -180,11 +187,11 @@ class Trainer:
                     mean.lerp_(now, 1 - keep)
                 else:
                     mean.copy_(now)
-        return np.array([float(lh.detach()), float(lb.detach())])
+        return np.array([float(score_loss.detach()), float(box_loss.detach())])
 
     def _validation(self, held: list[Sample], crops: bool) -> list[Example]:
         """Fixed pictures to validate on: letterboxed wholes, or the crops of a fixed seed."""
-        pictures = TrainingPictures(held, self.classes, self.recipe.augment, self.recipe.seed, STRIDE, crops)
+        pictures = TrainingPictures(held, self.classes, self.recipe.augment, self.recipe.seed, self.task.targets, crops)
         examples = []
         w, h = self.recipe.size_wh
         canvas = (w + -w % 32, h + -h % 32)
@@ -204,14 +211,8 @@ class Trainer:
         net = self.average if self.constrained is None else self.constrained.settled(self.average)[0]
         for e in examples:
             chw = torch.from_numpy(np.ascontiguousarray(e.bgr.transpose(2, 0, 1)))[None].float()
-            logits, distances = net(chw.contiguous(memory_format=torch.channels_last))
-            boxes, scores, labels = decode_centres(
-                torch.sigmoid(logits[0]).contiguous().numpy(),
-                distances[0].contiguous().numpy(),
-                STRIDE,
-                0.02,
-                0.5,
-            )
+            outputs = net(chw.contiguous(memory_format=torch.channels_last))
+            boxes, scores, labels = self.task.found(outputs, 0.02, 0.5)
             for k in range(len(items)):
                 mine, own, crowd = labels == k, e.labels == k, e.ignore_labels == k
                 truth = np.concatenate([e.boxes[own], e.ignore[crowd]])
@@ -264,9 +265,9 @@ class Trainer:
             "classes": list(self.classes.names),
             "size_wh": list(self.recipe.size_wh),
             "size_multiple": 32,
-            "stride": STRIDE,
+            "strides": list(self.task.strides),
             "input": "float32 NCHW, BGR, 0..255",
-            "decoding": "centre-map",
+            "decoding": self.task.decoding,
             "provenance": {
                 "recipe_sha256": recipes.digest(self.recipe_path),
                 "data_sha256": fingerprint(self.recipe, self.folder),
@@ -281,10 +282,10 @@ class Trainer:
         }
         path = self.out / f"{self.recipe.name}.onnx"
         if self.constrained is None:
-            export_onnx(self.average, self.recipe.size_wh, facts, path)
+            export_onnx(self.average, self.task, self.recipe.size_wh, facts, path)
         else:
             net, grids = self.constrained.settled(self.average)
-            export_onnx(net, self.recipe.size_wh, facts, path)
+            export_onnx(net, self.task, self.recipe.size_wh, facts, path)
             settle_export(net, grids, path)
         print(f"wrote {path}, {path.stat().st_size:,} bytes", flush=True)
         return path

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from edge_runtime.config import AttentionConfig
 from edge_runtime.datatypes import Detections, Frame
-from edge_runtime.decoding import decode_centres
+from edge_runtime.decoding import decode
 from edge_runtime.engine import Engine, padded_wh
 from edge_runtime.geometry import clip
 
@@ -32,9 +32,9 @@ class AttentionNetwork:
             InferenceError: the network failed.
         """
         facts = self._engine.facts
-        heat, box = self._engine.run(self._filled(frame.lores))
-        boxes, scores, labels = decode_centres(
-            heat[0], box[0], facts.stride, self._config.score_min, self._config.iou_max
+        maps = [m[0] for m in self._engine.run(self._filled(frame.lores))]
+        boxes, scores, labels = decode(
+            facts.decoding, maps, facts.strides, self._config.score_min, self._config.iou_max
         )
         size_wh = frame.size_wh
         h, w = self._lores_hw

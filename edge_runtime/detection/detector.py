@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_runtime.config import DetectionConfig
 from edge_runtime.datatypes import CropPlan, Detections, Picture, group_of
-from edge_runtime.decoding import decode_centres
+from edge_runtime.decoding import Found, decode
 from edge_runtime.engine import Engine, padded_wh
 from edge_runtime.geometry import Boxes, clip, iou, share_inside
 from edge_runtime.imaging.colour import to_bgr
@@ -54,8 +56,8 @@ class CropDetector:
         if not len(plan):
             return Detections.none(facts.classes)
         windows = plan.windows.astype(np.int32)
-        heat, box = self._engine.run(crop_batch(picture, windows, self._batch))
-        found = [self._in_frame(heat[i], box[i], windows[i], size_wh) for i in range(len(windows))]
+        maps = self._engine.run(crop_batch(picture, windows, self._batch))
+        found = [self._in_frame([m[i] for m in maps], windows[i], size_wh) for i in range(len(windows))]
         return self._joined(*(np.concatenate(column) for column in zip(*found, strict=True)))
 
     def whole(self, picture: Picture, size_wh: tuple[int, int]) -> Detections:
@@ -64,21 +66,22 @@ class CropDetector:
         w, h = padded_wh(size_wh, self._engine.facts.size_multiple)
         blob = np.zeros((1, 3, h, w), np.float32)
         np.copyto(blob[0, :, : bgr.shape[0], : bgr.shape[1]], bgr.transpose(2, 0, 1))
-        heat, box = self._engine.run(blob)
-        facts, c = self._engine.facts, self._config
-        boxes, scores, labels = decode_centres(heat[0], box[0], facts.stride, c.score_min, c.iou_max)
+        boxes, scores, labels = self._decoded([m[0] for m in self._engine.run(blob)])
         return self._joined(clip(boxes, size_wh), scores, labels, np.zeros(len(boxes), np.bool_))
+
+    def _decoded(self, maps: Sequence[NDArray[np.float32]]) -> Found:
+        """Boxes of one picture or crop, in its pixels."""
+        facts, c = self._engine.facts, self._config
+        return decode(facts.decoding, maps, facts.strides, c.score_min, c.iou_max)
 
     def _in_frame(
         self,
-        heat: NDArray[np.float32],
-        box: NDArray[np.float32],
+        maps: Sequence[NDArray[np.float32]],
         window: NDArray[np.int32],
         size_wh: tuple[int, int],
     ) -> tuple[Boxes, NDArray[np.float32], NDArray[np.int32], NDArray[np.bool_]]:
         """Boxes of one crop in frame pixels, and which of them the crop's border cut off."""
-        c = self._config
-        boxes, scores, labels = decode_centres(heat, box, self._engine.facts.stride, c.score_min, c.iou_max)
+        boxes, scores, labels = self._decoded(maps)
         # A window's border at the frame's border cuts nothing off: there is nothing beyond.
         low, high = window[:2] > 0, window[2:] < np.array(size_wh)
         cut_off = [(boxes[:, :2] < EDGE_PX) & low, (boxes[:, 2:] > self.crop_px - EDGE_PX) & high]

@@ -96,7 +96,7 @@ class Scripted:
     def __init__(
         self, classes: tuple[str, ...], size_wh: tuple[int, int], cells: dict[int, list[tuple[int, int, int]]]
     ):
-        self.facts = ModelFacts("scripted", "any", classes, size_wh, 32, 8)
+        self.facts = ModelFacts("scripted", "any", classes, size_wh, 32, "centre-map", (8,))
         self._cells = cells
 
     def run(self, bgr: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[type-arg]

@@ -1,0 +1,111 @@
+"""What a pyramid network should answer at every cell: what teachers answer there, and what labels add.
+
+A teacher with the same strides scores the same cells of the same picture. Its scores are the target, soft as they are
+(Hinton et al. 2015): they say which cells suit an object, how sure one can be of it, and what merely resembles one, and
+they need no assignment of objects to cells, which takes a network long to settle. Where a trusted box (from a pack, or
+from a teacher at high resolution) agrees with a cell's box it replaces it; one that no cell knows gets the cell at its
+centre.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from build_tools.data.augment import Bgr, Classes, Example
+from build_tools.data.teacher import Teacher
+from build_tools.nets.pyramid import STRIDES
+from edge_runtime.geometry import iou
+
+F32 = NDArray[np.float32]
+
+SCORE_MIN = 0.05
+"""Answers below this are background."""
+KNOWN_SCORE = 0.4
+"""A trusted box is known when a cell of at least this score tells it."""
+ADDED_SCORE = 0.6
+"""Target of the cell at the centre of a trusted box that no teacher knows: not every label can be seen."""
+ADDED_SIDE_PX = 7.0
+"""Shorter side from which a trusted box is added."""
+LEVEL_SIDES_PX = (40.0, 96.0)
+"""Sides (square root of the area) up to which added boxes belong to the first and the second level."""
+LOWEST_DISTANCE = 0.05
+"""Of a cell's centre from a side, in cells; centres just outside of a box count as on its border."""
+
+
+class DenseTargets:
+    """Asks the teachers and turns answers and labels into arrays for the loss.
+
+    Args:
+        teachers: networks with strides 8, 16 and 32; none: only labels teach.
+        classes: the recipe's.
+    """
+
+    def __init__(self, teachers: Sequence[Teacher], classes: Classes) -> None:
+        self._teachers, self._classes = teachers, classes
+
+    def __call__(self, example: Example, clean: Bgr, classes: int) -> tuple[NDArray[np.float32], ...]:
+        """Targets of one picture whose sides are multiples of 32; cells are those of all levels, one after the other.
+
+        Returns:
+            Scores float32 [cells, classes], 0 to 1; their weights, 0 where nothing is known; boxes float32 [cells, 4]:
+            distances left, top, right, bottom from the cell's centre, in cells, positive; weights float32 [cells].
+        """
+        centres, stride = cells((clean.shape[1], clean.shape[0]))
+        scores = np.zeros((len(stride), classes), np.float32)
+        boxes = np.zeros((len(stride), 4), np.float32)
+        best = np.zeros(len(stride), np.float32)
+        taught = np.zeros(classes, np.bool_)
+        for teacher in self._teachers:
+            its_boxes, its_scores, its_labels = teacher.dense(clean)
+            number = self._classes.number(its_labels)
+            taught[[k for k in self._classes.number(teacher.label_ids) if k >= 0]] = True
+            sure = np.flatnonzero((its_scores >= SCORE_MIN) & (number >= 0))
+            scores[sure, number[sure]] = np.maximum(scores[sure, number[sure]], its_scores[sure])
+            better = sure[its_scores[sure] > best[sure]]
+            boxes[better], best[better] = its_boxes[better], its_scores[better]
+        weights = np.ones_like(scores)
+        for box, k in zip(example.ignore, example.ignore_labels, strict=True):
+            if k >= 0 and not taught[k]:  # a teacher knows better than to ignore
+                weights[_inside(centres, box), k] = 0
+        self._add_labels(example, centres, stride, scores, weights, boxes, best)
+        low, high = centres - boxes[:, :2], boxes[:, 2:] - centres
+        distances = np.concatenate([low, high], 1) / stride[:, None]
+        return scores, weights, np.maximum(distances, LOWEST_DISTANCE).astype(np.float32), best
+
+    def _add_labels(
+        self, example: Example, centres: F32, stride: F32, scores: F32, weights: F32, boxes: F32, best: F32
+    ) -> None:
+        """Put trusted boxes in place of teachers' for the same objects, and add those that are missing."""
+        told = np.flatnonzero(best > 0)
+        overlaps = iou(boxes[told], example.boxes)
+        for i, (box, k) in enumerate(zip(example.boxes, example.labels, strict=True)):
+            same = (overlaps[:, i] >= 0.5) & (overlaps[:, i] >= overlaps.max(1) - 1e-6) & (scores[told, k] > 0)
+            boxes[told[same]] = box
+            side = box[2:] - box[:2]
+            if (same & (scores[told, k] >= KNOWN_SCORE)).any() or side.min() < ADDED_SIDE_PX:
+                continue
+            level = STRIDES[int(np.searchsorted(LEVEL_SIDES_PX, np.sqrt(side.prod())))]
+            at = np.abs(centres - (box[:2] + box[2:]) / 2).max(1)
+            cell = int(np.where(stride == level, at, np.inf).argmin())
+            weights[cell, k] = 1
+            if best[cell] < ADDED_SCORE:
+                scores[cell, k] = max(scores[cell, k], ADDED_SCORE)
+                boxes[cell], best[cell] = box, ADDED_SCORE
+
+
+def cells(size_wh: tuple[int, int]) -> tuple[F32, F32]:
+    """Centres [cells, 2] in pixels and strides [cells] of all levels' cells, row by row."""
+    centres, strides = [], []
+    for stride in STRIDES:
+        w, h = size_wh[0] // stride, size_wh[1] // stride
+        y, x = np.mgrid[0:h, 0:w].astype(np.float32)
+        centres.append(np.stack([x.ravel() + 0.5, y.ravel() + 0.5], 1) * stride)
+        strides.append(np.full(w * h, stride, np.float32))
+    return np.concatenate(centres), np.concatenate(strides)
+
+
+def _inside(centres: F32, box: F32) -> NDArray[np.bool_]:
+    return np.asarray(((centres >= box[:2]) & (centres < box[2:])).all(1))
