@@ -10,6 +10,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper, shape_inference
 
+from build_tools.errors import ModelError
+
 Operator = Literal["Conv", "ConvTranspose", "Gemm", "MatMul"]
 Shape = tuple[int | None, ...]
 
@@ -132,9 +134,17 @@ def attribute(node: onnx.NodeProto, name: str, default: Any = None) -> Any:
 
 
 def infer_shapes(proto: onnx.ModelProto) -> dict[str, Shape]:
-    """Shapes of all tensors that inference can tell; None for free sides."""
+    """Shapes of all tensors that inference can tell; None for free sides.
+
+    Raises:
+        ModelError: shapes that contradict each other.
+    """
     if proto.ByteSize() < 1_000_000_000:
-        proto = shape_inference.infer_shapes(proto, data_prop=True)
+        try:
+            proto = shape_inference.infer_shapes(proto, data_prop=True)
+        except shape_inference.InferenceError as error:
+            line = str(error).replace("\n", " ")[:240]
+            raise ModelError(f"its shapes contradict each other ({line}); export the model again") from error
     graph = proto.graph
     return {
         value.name: tuple(

@@ -26,7 +26,7 @@ NAMES_SHOWN = 3
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare the command and its arguments."""
     doctor = commands.add_parser("doctor", help="what is wrong with an ONNX model for a small device")
-    doctor.add_argument("model", type=Path, help="ONNX file; never changed")
+    doctor.add_argument("model", type=Path, help="ONNX file or bundle; never changed")
     doctor.add_argument("--fix", type=Path, metavar="OUT.onnx", help="mend what can be mended and write it here")
     doctor.add_argument("--align", type=positive, default=8, help="channel counts should be multiples of this (8)")
     doctor.add_argument("--opset", type=positive, default=17, help="convert older models to this opset (17)")
@@ -62,17 +62,19 @@ def input_shape(text: str) -> tuple[str, tuple[int, ...]]:
 
 def run(args: argparse.Namespace) -> int:
     """Run it; the exit code."""
+    from build_tools.bundle.export import open_any
     from build_tools.errors import ModelError
-    from build_tools.model import load_model, save_onnx
+    from build_tools.model import save_onnx
     from build_tools.passes.doctoring.diagnosis import examine, treat
     from build_tools.passes.doctoring.findings import Options
     from build_tools.passes.doctoring.interface import external_tensors
     from build_tools.passes.doctoring.trial import Trial
+    from edge_runtime.bundle.reader import is_bundle
 
     if args.fix is not None and args.fix.exists() and args.fix.samefile(args.model):
         raise ModelError(f"{args.fix}: is the model itself, which is never changed; give another name to --fix")
-    model = load_model(args.model)
-    external = external_tensors(args.model)
+    model = open_any(args.model)
+    external = () if is_bundle(args.model) else external_tensors(args.model)
     options = Options(
         align=args.align,
         opset=args.opset,

@@ -42,6 +42,7 @@ def run(args: argparse.Namespace) -> int:
 
     from tqdm import tqdm
 
+    from build_tools.data.coco import read_pack
     from build_tools.evaluation.evaluate import Subject, evaluate, parse_group
     from edge_runtime.config import AttentionConfig, CroppingConfig
 
@@ -49,8 +50,9 @@ def run(args: argparse.Namespace) -> int:
     if args.region_score is not None:
         attention = replace(attention, score_min=args.region_score)
     subject = Subject(args.model, args.detector, args.size, replace(CroppingConfig(), budget=args.budget), attention)
-    with tqdm(desc="evaluating", unit="picture", disable=not sys.stderr.isatty()) as bar:
-        found = evaluate(subject, args.data, args.images, dict(parse_group(g) for g in args.group), bar.update)
+    samples, groups = read_pack(args.data, args.images), dict(parse_group(g) for g in args.group)
+    with tqdm(total=len(samples), desc="evaluating", unit="picture", disable=not sys.stderr.isatty()) as bar:
+        found = evaluate(subject, samples, groups, bar.update)
     print(json.dumps(found, indent=1) if args.json else _table(found))
     return 0
 

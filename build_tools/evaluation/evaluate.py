@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from build_tools.data.coco import LABELS, Sample, read_pack
+from build_tools.data.coco import LABELS, Sample
 from build_tools.data.pictures import read_bgr
 from build_tools.errors import DataError, RecipeError
 from build_tools.evaluation.detection import Scored, report
@@ -41,8 +41,7 @@ class Subject:
 
 def evaluate(
     subject: Subject,
-    labels_json: Path,
-    images: Path,
+    samples: Sequence[Sample],
     groups: dict[str, tuple[str, ...]],
     progress: Callable[[int], None],
 ) -> dict[str, object]:
@@ -50,16 +49,14 @@ def evaluate(
 
     Args:
         subject: what is evaluated and at which size.
-        labels_json: COCO-form labels.
-        images: folder of the pictures.
+        samples: labelled pictures.
         groups: labels counted together under another name, in truths and detections alike.
         progress: told of each picture done.
 
     Raises:
-        DataError: labels or a picture cannot be read, or the model has none of the labelled classes.
+        DataError: a picture cannot be read, or the model has none of the labelled classes.
         FormatError: a model cannot be read.
     """
-    samples = read_pack(labels_json, images)
     look, names, crop_px = _looker(subject)
     if "vehicle" in names and "vehicle" not in groups:
         groups = {**groups, "vehicle": VEHICLES}
@@ -67,7 +64,8 @@ def evaluate(
     classes = {_grouped(label, groups) for label in labelled} & {_grouped(name, groups) for name in names}
     if not classes:
         raise DataError(
-            f"{labels_json}: labels {sorted(labelled)}, but the model finds only {', '.join(names)}; use --group"
+            f"the pictures have labels of {', '.join(sorted(labelled))}, but the model finds only {', '.join(names)}; "
+            "use --group"
         )
     per_class: dict[str, list[Scored]] = {name: [] for name in sorted(classes)}
     for sample in samples:

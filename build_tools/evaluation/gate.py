@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+import onnxruntime as ort
 from numpy.typing import NDArray
 
 from build_tools.data import mnist
 from build_tools.data.calibration import digit_input, model_inputs
-from build_tools.data.coco import LABELS, read_pack, split
+from build_tools.data.coco import LABELS, Sample, read_pack, split
 from build_tools.data.decoders import DECODERS
 from build_tools.data.pictures import Preparation, read_bgr
 from build_tools.errors import DataError, RecipeError
@@ -116,17 +117,7 @@ class Boxes:
     def __init__(self, entry: EvaluationEntry, recipe: Recipe, folder: Path) -> None:
         self._decode, self._iou_max = DECODERS[entry.decoder]
         self._metric, self._input = entry.metric or "ap50", recipe.input
-        samples = read_pack(folder / entry.data, folder / entry.images)
-        known = {s.source for s in samples}
-        for source in entry.sources:
-            if source not in known:
-                raise RecipeError(
-                    f"evaluation.sources: {source} is not in {entry.data}; one of {', '.join(sorted(known))}"
-                )
-        samples = [s for s in samples if not entry.sources or s.source in entry.sources]
-        if entry.held_out:
-            samples = split(samples, entry.held_out)[1]
-        self._samples = samples[: entry.limit] if entry.limit else samples
+        self._samples = _chosen(entry, folder)
 
     def __call__(self, model: Model) -> Score:
         """The score; figures as `edge-build evaluate` has them."""
@@ -135,7 +126,7 @@ class Boxes:
         for sample in self._samples:
             ready = prepare(read_bgr(sample))
             w, h = prepare.canvas_wh
-            boxes, scores, labels = self._decode(runner.run(None, {prepare.name: ready.blob}), w, h)
+            boxes, scores, labels = self._decode(_said(runner, prepare.name, ready.blob), w, h)
             likely = np.flatnonzero(scores >= SCORE_MIN)
             likely = likely[np.argsort(-scores[likely], kind="stable")[:MAX_BOXES]]
             boxes, scores, labels = boxes[likely], scores[likely], labels[likely]
@@ -157,7 +148,8 @@ class Centre:
     """Average precision of one of our centre networks, by `evaluation.evaluate`."""
 
     def __init__(self, entry: EvaluationEntry, recipe: Recipe, folder: Path) -> None:
-        self._entry, self._recipe, self._folder = entry, recipe, folder
+        self._metric, self._recipe = entry.metric or "ap50", recipe
+        self._samples = _chosen(entry, folder)
 
     def __call__(self, model: Model) -> Score:
         """The score; figures as `edge-build evaluate` has them."""
@@ -171,9 +163,31 @@ class Centre:
             save_onnx(model, path)
             size_wh = self._recipe.input.size_wh
             subject = Subject(path, None, size_wh, CroppingConfig(), AttentionConfig())
-            labels, images = self._folder / self._entry.data, self._folder / self._entry.images
-            found = evaluate(subject, labels, images, self._recipe.groups, lambda _: None)
-        return _score(self._entry.metric or "ap50", found)
+            found = evaluate(subject, self._samples, self._recipe.groups, lambda _: None)
+        return _score(self._metric, found)
+
+
+def _chosen(entry: EvaluationEntry, folder: Path) -> list[Sample]:
+    """The pictures that the entry asks for."""
+    samples = read_pack(folder / entry.data, folder / entry.images)
+    known = {s.source for s in samples}
+    for source in entry.sources:
+        if source not in known:
+            raise RecipeError(f"evaluation.sources: {source} is not in {entry.data}; one of {', '.join(sorted(known))}")
+    samples = [s for s in samples if not entry.sources or s.source in entry.sources]
+    if entry.held_out:
+        samples = split(samples, entry.held_out)[1]
+    return samples[: entry.limit] if entry.limit else samples
+
+
+def _said(runner: ort.InferenceSession, name: str, blob: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+    try:
+        return [np.asarray(o) for o in runner.run(None, {name: blob})]
+    except Exception as error:  # ONNX Runtime's errors share no base class
+        raise DataError(
+            f"the model does not take a picture of shape {blob.shape}: set input.size_wh and input.multiple in the "
+            f"recipe ({str(error).splitlines()[0][:120]})"
+        ) from error
 
 
 def _score(metric: str, figures: dict[str, object] | dict[str, float]) -> Score:

@@ -15,6 +15,7 @@ import torch
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from build_tools.data.coco import read_pack
 from build_tools.errors import DataError, RecipeError
 from build_tools.evaluation.detection import (
     COCO_IOUS,
@@ -28,6 +29,7 @@ from build_tools.evaluation.detection import (
 from build_tools.evaluation.evaluate import Subject, evaluate, parse_group
 from build_tools.nets.centre import CentreNet, NetConfig
 from build_tools.training.export import export_onnx
+from build_tools.training.task import CentreTask
 from edge_runtime.config import AttentionConfig, CroppingConfig
 from tests.build_tools.packs import Box, boxes_of
 
@@ -213,7 +215,7 @@ def everywhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "size_multiple": 32, "stride": 8,
     }  # fmt: skip
     path = tmp_path_factory.mktemp("model") / "everywhere.onnx"
-    export_onnx(net, (96, 96), facts, path)
+    export_onnx(net, CentreTask(), (96, 96), facts, path)
     return path
 
 
@@ -232,7 +234,7 @@ def judged(model: Path, folder: Path, *pictures: tuple[list[int], list[list[floa
     path = folder / "labels.json"
     path.write_text(json.dumps({"images": images, "annotations": rows, "categories": categories}))
     subject = Subject(model, None, (96, 96), CroppingConfig(), AttentionConfig())
-    return evaluate(subject, path, folder, {}, lambda _: None)
+    return evaluate(subject, read_pack(path, folder), {}, lambda _: None)
 
 
 CORNER = [0.0, 0.0, 26.0, 26.0]
@@ -258,8 +260,8 @@ def test_a_model_without_any_labelled_class_is_refused(everywhere: Path, tmp_pat
     pack = {"images": images, "annotations": [], "categories": [{"id": 1, "name": "bus"}]}
     path.write_text(json.dumps(pack))
     subject = Subject(everywhere, None, (96, 96), CroppingConfig(), AttentionConfig())
-    with pytest.raises(DataError, match=r"labels\.json: labels \['bus'\], but the model finds only face, car"):
-        evaluate(subject, path, tmp_path, {}, lambda _: None)
+    with pytest.raises(DataError, match="labels of bus, but the model finds only face, car"):
+        evaluate(subject, read_pack(path, tmp_path), {}, lambda _: None)
 
 
 def test_groups_are_read() -> None:

@@ -15,6 +15,7 @@ from build_tools.model import load_model
 from build_tools.passes.activations import session
 from build_tools.training.constrained_net import settle_export
 from build_tools.training.export import export_onnx
+from build_tools.training.task import CentreTask
 from build_tools.training.held import lies_on
 from build_tools.training.trainer import Trainer
 from tests.build_tools.packs import TINY, write_pack, write_recipe
@@ -68,7 +69,7 @@ def test_the_exported_weights_lie_on_their_grids_bit_for_bit(trained: Trainer, t
     assert trained.constrained is not None
     net, grids = trained.constrained.settled(trained.average)
     assert set(grids) == {n for n, p in net.named_parameters() if p.ndim == 4}
-    export_onnx(net, (96, 96), {}, tmp_path / "again.onnx")
+    export_onnx(net, CentreTask(), (96, 96), {}, tmp_path / "again.onnx")
     model = settle_export(net, grids, tmp_path / "again.onnx")
     assert len(model.grids) == len(grids)
     for name, grid in model.grids.items():
