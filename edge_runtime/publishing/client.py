@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
+import threading
 from typing import TYPE_CHECKING
 
 from edge_runtime.publishing.address import BrokerAddress
@@ -12,6 +15,8 @@ if TYPE_CHECKING:
 RETRY_S, RETRY_MAX_S = 1, 30
 """Shortest and longest pause between two tries to connect."""
 CONNECT_S = 5.0
+LEAVE_S = 1.0
+"""How long a broker may take over the last packets before the socket is cut."""
 
 
 def make_client(address: BrokerAddress, node: str, status_topic: str, *, newest: bool) -> Client:
@@ -37,3 +42,14 @@ def make_client(address: BrokerAddress, node: str, status_topic: str, *, newest:
     if address.tls:
         client.tls_set()
     return client
+
+
+def leave(client: Client, left: threading.Event) -> None:
+    """Disconnect and end paho's thread; `left` is set by the client's `on_disconnect`."""
+    client.disconnect()
+    link = client.socket()
+    if not left.wait(LEAVE_S) and isinstance(link, socket.socket):
+        # A broker that takes nothing any more would keep paho's thread until the keepalive ends.
+        with contextlib.suppress(OSError):
+            link.shutdown(socket.SHUT_RDWR)
+    client.loop_stop()

@@ -6,9 +6,7 @@ itself after a lost connection, in order; everything else waits on disk, over re
 
 from __future__ import annotations
 
-import contextlib
 import json
-import socket
 import sys
 import threading
 import time
@@ -17,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from edge_runtime.errors import StorageError
 from edge_runtime.publishing.address import check_topic_names, parse_broker
-from edge_runtime.publishing.client import make_client
+from edge_runtime.publishing.client import LEAVE_S, leave, make_client
 from edge_runtime.publishing.outbox import Outbox, Row
+from edge_runtime.publishing.side_topics import SideTopics
 
 if TYPE_CHECKING:
     from paho.mqtt.client import Client, ConnectFlags, MQTTMessageInfo
@@ -31,8 +30,6 @@ STATUS_ROOM = 2
 """Of these, kept free for the retained messages, which count towards the broker's limit like any other."""
 REFUSED_S, REFUSED_MAX_S = 1.0, 60.0
 """Shortest and longest pause before events that the broker refused are offered again."""
-LEAVE_S = 1.0
-"""How long a broker may take over the last packets before the socket is cut."""
 POLL_S = 0.02
 
 
@@ -47,6 +44,9 @@ class MqttPublisher:
         keepalive_s: silence after which the broker declares the node dead and publishes its last will.
         on_problem: told of each outage once, and of its end; from paho's thread.
         newest: begin with MQTT 5; false where the broker is known to speak 3.1.1 only.
+
+    Attributes:
+        side: what shares the connection with the events.
 
     Raises:
         ConfigError: the URL is not a broker's, or a name cannot stand in a topic.
@@ -82,6 +82,7 @@ class MqttPublisher:
         self._window = WINDOW - STATUS_ROOM
         self._online: MQTTMessageInfo | None = None
         self._newest = newest
+        self.side = SideTopics()
         self._client = self._made()
         self._start(self._client)
 
@@ -90,9 +91,8 @@ class MqttPublisher:
         self._send()
 
     def publish_health(self, facts: dict[str, Any]) -> None:
-        """The counters, retained; lost when there is no connection, as the next ones follow soon."""
-        if self._open:
-            self._client.publish(f"{self._topic}/health", json.dumps(facts), qos=0, retain=True)
+        """The counters, retained."""
+        self.side.put(f"{self._topic}/health", json.dumps(facts))
         self._send()
 
     def wait_connected(self, timeout_s: float) -> bool:
@@ -116,13 +116,7 @@ class MqttPublisher:
         while not said.is_published() and self._connected.is_set() and time.monotonic() < deadline:
             time.sleep(POLL_S)
         self._left.clear()
-        client.disconnect()
-        link = client.socket()
-        if not self._left.wait(LEAVE_S) and isinstance(link, socket.socket):
-            # A broker that takes nothing any more would keep paho's thread until the keepalive ends.
-            with contextlib.suppress(OSError):
-                link.shutdown(socket.SHUT_RDWR)
-        client.loop_stop()
+        leave(client, self._left)
 
     def _start(self, client: Client) -> None:
         """Connect in the background; paho's thread calls back from here on."""
@@ -152,6 +146,7 @@ class MqttPublisher:
         client.on_connect_fail = self._on_connect_fail
         client.on_disconnect = self._on_disconnect
         client.on_publish = self._on_publish
+        client.on_message = self.side.heard
         return client
 
     def _on_pre_connect(self, client: Client, _data: object) -> None:
@@ -178,6 +173,7 @@ class MqttPublisher:
         if self._online is None or self._online.is_published():
             self._online = client.publish(f"{self._topic}/status", "online", qos=1, retain=True)
         self._connected.set()
+        self.side.opened(client)
         if self._down:
             self._down = False
             self._on_problem(f"broker {self.name}: connected, {self._outbox.counts.pending} events to send")
@@ -194,6 +190,7 @@ class MqttPublisher:
         if client is not self._client:
             return
         self._connected.clear()
+        self.side.closed()
         self._open = False
         self._left.set()
         if self._closing:
