@@ -108,6 +108,9 @@ class MqttConfig:
 
     broker: str = setting("none", "mqtt://[user:password@]host[:port] | embedded | none")
     root: str = setting("edge", "first level of every topic")
+    discovery: str = setting("homeassistant", "Home Assistant's discovery prefix; empty: no discovery")
+    profile: Literal["edge", "frigate"] = setting("edge", "frigate: speak Frigate's topics as well")
+    frigate_root: str = setting("frigate", "first level of Frigate's topics, of the profile frigate")
     port: int = setting(1883, "port of the embedded broker", low=0, high=65535)
     keepalive_s: int = setting(
         30, "seconds of silence after which the broker declares the node dead", low=1, high=65535
