@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from edge_runtime import settings
+from edge_runtime.datatypes import TamperKind
 from edge_runtime.errors import ConfigError
 from edge_runtime.settings import setting
 
@@ -95,6 +96,29 @@ class EventsConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class TamperConfig:
+    """When somebody or something is at the camera itself."""
+
+    enabled: bool = setting(True, "watch for it")
+    kinds: tuple[TamperKind, ...] = setting(
+        ("covered", "blinded", "defocused", "moved", "frozen", "noise"),
+        "watched for; leave moved out where a head turns",
+    )
+    every_s: float = setting(0.25, "seconds between two looks", low=0.05, high=1)
+    learn_s: float = setting(5.0, "seconds the scene is learnt before anything can be missed in it", low=1)
+    adapt_s: float = setting(60.0, "time constant with which the learnt scene follows the light", low=5)
+    raise_s: float = setting(3.0, "covered or blinded for so long: tamper", low=0)
+    scene_s: float = setting(8.0, "defocused, moved or noisy for so long: tamper", low=0)
+    frozen_s: float = setting(10.0, "the same picture for so long: tamper", low=0)
+    clear_s: float = setting(2.0, "well again for so long: tamper_clear", low=0)
+    accept_s: float = setting(300.0, "moved for so long: the new view is learnt, tamper_clear; 0: never", low=0)
+    kept_share: float = setting(0.35, "share of the scene in its place at which it is gone", low=0, high=0.6)
+    sharp_share: float = setting(0.2, "share of its sharpness at which the scene is defocused", low=0, high=0.6)
+    white_share: float = setting(0.6, "share of white pixels at which the camera is blinded", low=0.1, high=1)
+    noise_level: float = setting(5.0, "noise in grey levels of the small picture at which it counts", low=0.5)
+
+
+@dataclass(frozen=True, slots=True)
 class OutboxConfig:
     """Events that the broker has not acknowledged yet."""
 
@@ -137,6 +161,7 @@ class Config:
     detection: DetectionConfig = field(default_factory=DetectionConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     events: EventsConfig = field(default_factory=EventsConfig)
+    tamper: TamperConfig = field(default_factory=TamperConfig)
     outbox: OutboxConfig = field(default_factory=OutboxConfig)
     mqtt: MqttConfig = field(default_factory=MqttConfig)
     web: WebConfig = field(default_factory=WebConfig)

@@ -24,6 +24,8 @@ EventType = Literal[
     "identity", "plate",
 ]  # fmt: skip
 
+TamperKind = Literal["covered", "blinded", "defocused", "moved", "frozen", "noise"]
+
 VEHICLES: tuple[str, ...] = ("car", "truck", "bus", "motorcycle", "bicycle")
 """Labels that the attention network sees as one class, `vehicle`."""
 
@@ -201,6 +203,7 @@ class Event:
         frame_wh: size of the frame its box refers to; None without a track.
         track: the track it is about, if any.
         count: number of events lost, of `events_dropped`.
+        kind: what is wrong with the camera, of `tamper` and `tamper_clear`.
     """
 
     type: EventType
@@ -213,3 +216,4 @@ class Event:
     slot: str | None = None
     dwell_s: float | None = None
     count: int | None = None
+    kind: TamperKind | None = None
