@@ -14,9 +14,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from edge_runtime import settings
+from edge_runtime import rules, settings
 from edge_runtime.datatypes import TamperKind
 from edge_runtime.errors import ConfigError
+from edge_runtime.rules import LineConfig as LineConfig
+from edge_runtime.rules import ParkingConfig as ParkingConfig
+from edge_runtime.rules import SlotConfig as SlotConfig
+from edge_runtime.rules import ZoneConfig as ZoneConfig
 from edge_runtime.settings import setting
 
 
@@ -161,10 +165,17 @@ class Config:
     detection: DetectionConfig = field(default_factory=DetectionConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     events: EventsConfig = field(default_factory=EventsConfig)
+    zones: tuple[ZoneConfig, ...] = ()
+    lines: tuple[LineConfig, ...] = ()
+    slots: tuple[SlotConfig, ...] = ()
+    parking: ParkingConfig = field(default_factory=ParkingConfig)
     tamper: TamperConfig = field(default_factory=TamperConfig)
     outbox: OutboxConfig = field(default_factory=OutboxConfig)
     mqtt: MqttConfig = field(default_factory=MqttConfig)
     web: WebConfig = field(default_factory=WebConfig)
+
+    def __post_init__(self) -> None:
+        rules.check_names((("zones", self.zones), ("lines", self.lines), ("slots", self.slots)))
 
 
 def load(path: Path | None = None, overrides: Sequence[str] = ()) -> Config:
@@ -195,6 +206,8 @@ def _override(config: Config, text: str) -> Config:
     sections = typing.get_type_hints(Config)
     if section not in sections:
         raise ConfigError(f"--set {text}: unknown section {section}{settings.nearest(section, sections, '')}")
+    if settings.item_kind(sections[section]) is not None:
+        raise ConfigError(f"--set {text}: {section} is a list of tables; write it into the file given with --config")
     old = getattr(config, section)
     try:
         value = tomllib.loads(f"v = {raw.strip()}")["v"]

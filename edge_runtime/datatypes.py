@@ -24,6 +24,9 @@ EventType = Literal[
     "identity", "plate",
 ]  # fmt: skip
 
+Direction = Literal["in", "out"]
+"""Across a line: `in` from the left-hand side of a -> b to its right-hand side, as the picture shows them."""
+
 TamperKind = Literal["covered", "blinded", "defocused", "moved", "frozen", "noise"]
 
 VEHICLES: tuple[str, ...] = ("car", "truck", "bus", "motorcycle", "bicycle")
@@ -204,6 +207,8 @@ class Event:
         track: the track it is about, if any.
         count: number of events lost, of `events_dropped`.
         kind: what is wrong with the camera, of `tamper` and `tamper_clear`.
+        direction: which way a line was crossed, of `line_cross`.
+        state: in what state its subject is now, where the type alone does not say it.
     """
 
     type: EventType
@@ -217,3 +222,5 @@ class Event:
     dwell_s: float | None = None
     count: int | None = None
     kind: TamperKind | None = None
+    direction: Direction | None = None
+    state: str | None = None

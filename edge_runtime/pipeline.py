@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 import numpy as np
 
@@ -13,7 +14,8 @@ from edge_runtime.cropping.planner import Planner
 from edge_runtime.datatypes import CropPlan, Detections, Event, Frame, Track
 from edge_runtime.detection.detector import CropDetector
 from edge_runtime.engine import open_model
-from edge_runtime.events.appearance import Appearance, Moment
+from edge_runtime.events.appearance import Moment
+from edge_runtime.events.engine import EventEngine
 from edge_runtime.health import Health
 from edge_runtime.tracking.tracker import Tracker
 
@@ -52,12 +54,18 @@ class Pipeline:
             self._detector = CropDetector(engine, config.detection, config.cropping.budget)
             self._planner = Planner(self._detector.crop_px, config.cropping)
         self._tracker = Tracker(config.tracking)
-        self._appearance = Appearance(config.events)
+        network = self._detector or self._attention
+        assert network is not None
+        self.events = EventEngine(config, network.classes)
         self._tracks: tuple[Track, ...] = ()
         self._last: Moment | None = None
 
-    def process(self, frame: Frame) -> Outcome:
+    def process(self, frame: Frame, wall: datetime | None = None) -> Outcome:
         """The whole way of a frame, without telling anyone yet.
+
+        Args:
+            frame: the frame; its buffer stays the caller's.
+            wall: the node's local time, for schedules; None: schedules do not count.
 
         Raises:
             InferenceError: a network failed.
@@ -87,12 +95,12 @@ class Pipeline:
         with health.stage("tracking"):
             tracked = self._tracker.update(detections, frame.captured_ns, size_wh)
         self._tracks = tracked.live
-        self._last = Moment(frame.captured_ns, frame.media_s, size_wh)
+        self._last = Moment(frame.captured_ns, frame.media_s, size_wh, wall)
         with health.stage("events"):
-            events = self._appearance.update(tracked, self._last)
+            events = self.events.update(tracked, self._last)
         health.tracks_started += sum(e.type == "track_start" for e in events)
         return Outcome(regions, windows, detections, tracked.live, events)
 
     def finish(self) -> list[Event]:
         """The events that end what is still going on: the clip is over, or the program stops."""
-        return self._appearance.finish(self._last) if self._last is not None else []
+        return self.events.finish(self._last) if self._last is not None else []

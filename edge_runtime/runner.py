@@ -194,7 +194,7 @@ class Runner:
         """Process one frame, tell its events, show it, give its buffer back."""
         start_ns = self.clock.now_ns()
         try:
-            outcome = pipeline.process(frame)
+            outcome = pipeline.process(frame, self.clock.wall().astimezone())
             self._tell(desk, outcome.events)
             self.health.frame_done(start_ns)
             self._show(frame, outcome, open_)

@@ -19,6 +19,11 @@ def setting(default: Any, doc: str, *, low: float | None = None, high: float | N
     return dataclasses.field(default=default, metadata={"doc": doc, "low": low, "high": high})
 
 
+def required(doc: str, *, example: Any) -> Any:
+    """A field without a default, for the tables of a list; `example` stands in the commented file."""
+    return dataclasses.field(metadata={"doc": doc, "example": example})
+
+
 def read_toml(path: Path, refusal: Refusal) -> dict[str, Any]:
     """The tables of a TOML file; `refusal` with the file's name when it cannot be read."""
     try:
@@ -51,21 +56,41 @@ def build(kind: type[T], table: Any, origin: str, refusal: Refusal, prefix: str 
     for name, f in fields.items():
         if name not in values and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING:
             raise refusal(f"{origin}: {prefix}{name} is missing: {f.metadata.get('doc', 'required')}")
-    return kind(**values)
+    try:
+        return kind(**values)
+    except ValueError as error:  # what the dataclass itself refuses: "key = value: why; remedy"
+        raise refusal(f"{origin}: {prefix}{error}") from None
 
 
 def default_file(kind: type, title: str) -> str:
-    """A commented TOML file of sections with every setting at its default."""
+    """A commented TOML file of sections with every setting at its default; lists of tables as commented examples."""
     lines = [f"# {title}", ""]
     hints = typing.get_type_hints(kind)
     for section in dataclasses.fields(kind):
-        lines += [f"# {hints[section.name].__doc__}", f"[{section.name}]"]
-        lines += [
-            f"{key.name} = {toml(key.default)}  # {key.metadata['doc']}"
-            for key in dataclasses.fields(hints[section.name])
-        ]
+        table = item_kind(hints[section.name])
+        if table is None:
+            lines += [f"# {hints[section.name].__doc__}", f"[{section.name}]", *_settings_of(hints[section.name])]
+        else:
+            lines += [f"# {table.__doc__} None by default; one such table for each:", f"# [[{section.name}]]"]
+            lines += [f"# {line}" for line in _settings_of(table)]
         lines.append("")
     return "\n".join(lines)
+
+
+def item_kind(hint: Any) -> type | None:
+    """The dataclass of which `hint` is a tuple: what a list of tables `[[...]]` holds; None for anything else."""
+    args = typing.get_args(hint)
+    if typing.get_origin(hint) is tuple and args[-1] is Ellipsis and dataclasses.is_dataclass(args[0]):
+        return typing.cast(type, args[0])
+    return None
+
+
+def _settings_of(kind: type) -> list[str]:
+    """A line for each setting, with its default or example and its documentation."""
+    return [
+        f"{key.name} = {toml(key.metadata.get('example', key.default))}  # {key.metadata['doc']}"
+        for key in dataclasses.fields(kind)
+    ]
 
 
 def toml(value: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from edge_runtime.config import EventsConfig
 from edge_runtime.datatypes import Event, EventType, Track, TrackFacts
@@ -11,11 +12,19 @@ from edge_runtime.tracking.tracker import TrackerOutput
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """When a frame was: capture time, position in the clip (None live), and its size."""
+    """When a frame was.
+
+    Attributes:
+        at_ns: capture time, monotonic nanoseconds.
+        media_s: position in the clip; None for a live camera.
+        frame_wh: its size in pixels.
+        wall: the node's local time, for schedules; None where nobody knows it.
+    """
 
     at_ns: int
     media_s: float | None
     frame_wh: tuple[int, int]
+    wall: datetime | None = None
 
 
 class Appearance:

@@ -8,7 +8,7 @@ import typing
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from edge_runtime.datatypes import Event, EventType, TrackFacts
+from edge_runtime.datatypes import Direction, Event, EventType, TamperKind, TrackFacts
 
 SCHEMA = 1
 ULID_RANDOM_BYTES = 10
@@ -88,8 +88,11 @@ def encode(
         "track": None if event.track is None else _track(event.track, event.frame_wh),
         "zone": event.zone,
         "line": event.line,
+        "direction": event.direction,
         "slot": event.slot,
         "dwell_s": _rounded(event.dwell_s, 3),
+        "kind": event.kind,
+        "state": event.state,
         "media_s": _rounded(event.media_s, 3),
         "latency_ms": _rounded(latency_ms, 1),
         "snapshot": None,
@@ -120,8 +123,11 @@ def json_schema() -> dict[str, object]:
         "track": {"anyOf": [{"type": "null"}, _track_schema()]},
         "zone": nullable_name,
         "line": nullable_name,
+        "direction": {"enum": [*typing.get_args(Direction), None], "description": "across the line"},
         "slot": nullable_name,
         "dwell_s": nullable_seconds,
+        "kind": {"enum": [*typing.get_args(TamperKind), None], "description": "of tampering"},
+        "state": nullable_name,
         "media_s": nullable_seconds | {"description": "position in the clip; null for a live camera"},
         "latency_ms": {"type": ["number", "null"], "description": "from capture to the outbox"},
         "snapshot": nullable_name,
@@ -138,6 +144,8 @@ def json_schema() -> dict[str, object]:
             _where(["track_start", "track_update", "track_end"], "track", {"type": "object"}),
             _where(["zone_enter", "zone_leave", "dwell"], "zone", {"type": "string"}),
             _where(["line_cross"], "line", {"type": "string"}),
+            _where(["line_cross"], "direction", {"type": "string"}),
+            _where(["tamper", "tamper_clear"], "kind", {"type": "string"}),
             _where(["slot_occupied", "slot_free"], "slot", {"type": "string"}),
             _where(["events_dropped"], "count", {"type": "integer"}),
             {

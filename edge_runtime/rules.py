@@ -1,0 +1,139 @@
+"""What a user draws on the picture: zones, lines and parking slots, and how they are judged.
+
+Points are shares of the frame (0 to 1, x to the right, y down), so that they survive a change of resolution.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from edge_runtime import polygons
+from edge_runtime.events import schedule
+from edge_runtime.polygons import Point
+from edge_runtime.settings import required, setting, toml
+
+AREA_MIN = 1e-4
+"""Polygons that cover less of the frame than this are slips of the hand."""
+LENGTH_MIN = 0.01
+"""And so are lines shorter than this share of the frame."""
+SQUARE = ((0.1, 0.5), (0.6, 0.5), (0.6, 1.0), (0.1, 1.0))
+
+
+@dataclass(frozen=True, slots=True)
+class ZoneConfig:
+    """An area that is entered and left by tracks: a track stands where the middle of its box's lower edge stands."""
+
+    name: str = required("unique over zones, lines and slots; part of topics: a-z 0-9 _ -", example="path")
+    points: tuple[Point, ...] = required("corners as shares of the frame, three or more", example=SQUARE)
+    labels: tuple[str, ...] = setting((), "who counts: labels of the models, or the group vehicle; empty: all")
+    enter_s: float = setting(0.3, "inside this long before zone_enter", low=0)
+    leave_s: float = setting(1.0, "outside this long before zone_leave", low=0)
+    dwell_s: float = setting(0.0, "one dwell event when inside this long; 0: none", low=0)
+    min_score: float = setting(0.0, "an entering track must be scored at least this", low=0, high=1)
+    min_side_px: int = setting(0, "and its shorter side have so many pixels of the full frame", low=0)
+    min_age_s: float = setting(0.0, "and be followed this long", low=0)
+    cooldown_s: float = setting(0.0, "after a zone_leave of a label, no zone_enter of it for this long", low=0)
+    active: str = setting("", 'local times it works, as "22:00-06:00" or "mon-fri 08:00-18:00; sat"; empty: always')
+
+    def __post_init__(self) -> None:
+        _check_name(self.name)
+        _check_polygon(self.points)
+        _check_schedule(self.active)
+
+
+@dataclass(frozen=True, slots=True)
+class LineConfig:
+    """A line that tracks cross: from the left-hand side of a -> b to its right-hand side is `in`, back is `out`."""
+
+    name: str = required("unique over zones, lines and slots; part of topics: a-z 0-9 _ -", example="gate")
+    points: tuple[Point, ...] = required("its two ends a, b as shares of the frame", example=((0.2, 0.5), (0.8, 0.5)))
+    labels: tuple[str, ...] = setting((), "who counts: labels of the models, or the group vehicle; empty: all")
+    active: str = setting("", 'local times it works, as "22:00-06:00" or "mon-fri 08:00-18:00; sat"; empty: always')
+
+    def __post_init__(self) -> None:
+        _check_name(self.name)
+        _check_points(self.points)
+        if len(self.points) != 2:
+            raise ValueError(f"points: a line has two ends, not {len(self.points)}; draw one line for each segment")
+        (x1, y1), (x2, y2) = self.points
+        if max(abs(x2 - x1), abs(y2 - y1)) < LENGTH_MIN:
+            raise ValueError(f"points = {toml(self.points)}: its ends are nearly one point; draw it longer")
+        _check_schedule(self.active)
+
+
+@dataclass(frozen=True, slots=True)
+class SlotConfig:
+    """A parking slot, free or occupied."""
+
+    name: str = required("unique over zones, lines and slots; part of topics: a-z 0-9 _ -", example="14")
+    points: tuple[Point, ...] = required("corners as shares of the frame, three or more", example=SQUARE)
+
+    def __post_init__(self) -> None:
+        _check_name(self.name)
+        _check_polygon(self.points)
+
+
+@dataclass(frozen=True, slots=True)
+class ParkingConfig:
+    """How slots are judged."""
+
+    model: str = setting("slot_classifier", "a model in models/ by name, or a path")
+    min_dwell_s: float = setting(10.0, "a slot is occupied, or free, this long before it is told", low=0)
+
+
+def check_names(tables: Sequence[tuple[str, Sequence[ZoneConfig | LineConfig | SlotConfig]]]) -> None:
+    """Refuse two rules of one name.
+
+    Raises:
+        ValueError: which two, by list and position.
+    """
+    taken: dict[str, str] = {}
+    for kind, rules in tables:
+        for i, rule in enumerate(rules):
+            where = f"{kind}[{i}].name"
+            if rule.name in taken:
+                raise ValueError(f"{where} = {toml(rule.name)}: {taken[rule.name]} has that name; give it another")
+            taken[rule.name] = where
+
+
+def _check_name(name: str) -> None:
+    if not re.fullmatch("[a-z0-9_-]+", name):
+        fit = re.sub("[^a-z0-9_-]+", "-", name.lower()).strip("-")
+        raise ValueError(
+            f"name = {toml(name)}: may hold a-z, 0-9, _ and - only" + (f", as in {toml(fit)}" if fit else "")
+        )
+
+
+def _check_points(points: Sequence[Point]) -> None:
+    for i, point in enumerate(points):
+        if not all(0 <= share <= 1 for share in point):
+            raise ValueError(
+                f"points[{i}] = {toml(point)}: lies outside the frame; points are shares of its width and height, "
+                "0 to 1: divide pixels by the frame's size"
+            )
+
+
+def _check_polygon(points: Sequence[Point]) -> None:
+    _check_points(points)
+    if len(points) < 3:
+        raise ValueError(f"points: an area has three corners or more, not {len(points)}; add corners")
+    if polygons.area(points) < AREA_MIN and len(points) == 3:
+        raise ValueError(f"points = {toml(points)}: the area is next to nothing; draw it larger")
+    crossing = polygons.crossing_sides(points)
+    if crossing is not None:
+        i, j = ((side, (side + 1) % len(points)) for side in crossing)
+        raise ValueError(
+            f"points: the sides {i[0]}-{i[1]} and {j[0]}-{j[1]} cross or touch (corners count from 0); "
+            "list the corners in their order around the area"
+        )
+    if polygons.area(points) < AREA_MIN:
+        raise ValueError(f"points = {toml(points)}: the area is next to nothing; draw it larger")
+
+
+def _check_schedule(text: str) -> None:
+    try:
+        schedule.parse(text)
+    except ValueError as error:
+        raise ValueError(f"active = {toml(text)}: {error}") from None
