@@ -1,0 +1,103 @@
+"""The profile `frigate`: the node speaks Frigate's topics as well, over a connection of its own.
+
+A connection has one last will, and Frigate's `available` needs one beside our `status`.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from edge_runtime.publishing.address import parse_broker
+from edge_runtime.publishing.client import LEAVE_S, leave, make_client
+from edge_runtime.publishing.frigate_objects import FrigateObjects
+from edge_runtime.publishing.outbox import Row
+from edge_runtime.publishing.side_topics import SideTopics
+
+if TYPE_CHECKING:
+    from paho.mqtt.client import Client
+
+QUEUE = 1000
+"""Messages that wait in memory for a lost broker; as with Frigate itself, nothing is kept over a restart."""
+
+
+class FrigatePublisher:
+    """`<root>/events`, `<root>/available`, counts by camera, zone and label, and `detect/set` of the camera.
+
+    Args:
+        url: of the broker.
+        root: first level of the topics, `frigate` unless there is a Frigate as well.
+        node: name of the node.
+        camera: name of the camera.
+        keepalive_s: silence after which the broker says "offline" for us.
+        on_detect: told to switch detection; from paho's thread, must not raise.
+
+    Raises:
+        ConfigError: the URL is not a broker's.
+    """
+
+    durable = False
+
+    def __init__(
+        self, url: str, *, root: str, node: str, camera: str, keepalive_s: int, on_detect: Callable[[bool], None]
+    ) -> None:
+        self._root, self._camera, self._on_detect = root, camera, on_detect
+        self._objects = FrigateObjects()
+        self._counts: dict[tuple[str, str], int] = {}
+        self._left = threading.Event()
+        self._detect: bool | None = None
+        self.side = SideTopics()
+        self.side.put(f"{root}/available", "online")
+        self.side.listen(f"{root}/{camera}/detect/set", self._heard)
+        address = parse_broker(url)
+        self._client = make_client(address, f"{node}-frigate", f"{root}/available", newest=False)
+        self._client.max_queued_messages_set(QUEUE)
+        self._client.on_connect = self._on_connect
+        self._client.on_disconnect = self._on_disconnect
+        self._client.on_message = self.side.heard
+        self._client.connect_async(address.host, address.port, keepalive_s)
+        self._client.loop_start()
+
+    def announce(self, row: Row) -> None:
+        """Tell of a row that is committed, if Frigate would tell of it."""
+        told = self._objects.translate(json.loads(row.payload))
+        if told is None:
+            return
+        self._client.publish(f"{self._root}/events", json.dumps(told, ensure_ascii=False), qos=1)
+        counts = self._objects.counts()
+        for place, label in {*self._counts, *counts}:
+            n = counts[place, label]
+            if self._counts.get((place, label)) != n:
+                self._counts[place, label] = n
+                self.side.put(f"{self._root}/{place}/{label}", str(n))
+
+    def show_detection(self, on: bool) -> None:
+        """Say how detection is switched, if that is new."""
+        if on is not self._detect:
+            self._detect = on
+            self.side.put(f"{self._root}/{self._camera}/detect/state", "ON" if on else "OFF")
+
+    def close(self) -> None:
+        """Say offline, and leave."""
+        if not self.side.connected:
+            self._client.disconnect()  # not joined: its thread may be waiting for a name server
+            return
+        said = self._client.publish(f"{self._root}/available", "offline", qos=1, retain=True)
+        if said.rc == 0:
+            said.wait_for_publish(LEAVE_S)
+        self._left.clear()
+        leave(self._client, self._left)
+
+    def _heard(self, _topic: str, payload: bytes, retained: bool) -> None:
+        if not retained and payload in (b"ON", b"OFF"):
+            self._on_detect(payload == b"ON")
+
+    def _on_connect(self, client: Client, _data: object, _flags: object, reason: Any, _properties: object) -> None:
+        if not reason.is_failure:
+            self.side.opened(client)
+
+    def _on_disconnect(self, _client: Client, _data: object, _flags: object, _reason: Any, _properties: object) -> None:
+        self.side.closed()
+        self._left.set()

@@ -1,0 +1,103 @@
+"""What a node says and hears beside its events: states, health, switches, and its place in Home Assistant."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from edge_runtime.config import Config
+from edge_runtime.datatypes import Event
+from edge_runtime.publishing.announcement import Announcement
+from edge_runtime.publishing.commands import Commands, Switches
+from edge_runtime.publishing.discovery import config_topic, device_config
+from edge_runtime.publishing.mqtt import MqttPublisher
+from edge_runtime.publishing.states import States
+from edge_runtime.publishing.topics import topics_of
+
+THERMAL = Path("/sys/class/thermal/thermal_zone0/temp")
+
+
+class Presence:
+    """One camera's presence at the broker, over the connection of the events.
+
+    Args:
+        config: all settings.
+        mqtt: the connection.
+        switches: set by commands.
+        counted: the (zone, label) pairs whose counts are said.
+        pictures: labels whose snapshots are published.
+        say: told of commands and of what cannot be kept.
+        rng: for the delay before Home Assistant is told again.
+
+    Raises:
+        ConfigError: names that cannot stand in topics or ids, or prefixes that overlap.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        mqtt: MqttPublisher,
+        switches: Switches,
+        counted: Sequence[tuple[str, str]],
+        *,
+        pictures: Sequence[str] = (),
+        say: Callable[[str], None],
+        rng: random.Random,
+    ) -> None:
+        topics = topics_of(config)
+        prefix = config.mqtt.discovery
+        self._mqtt, self._pictures = mqtt, tuple(pictures)
+        self._frames, self._uptime_s = 0, 0.0
+        Commands(switches, topics, mqtt.side, say)
+        self._announcement = Announcement(
+            config_topic(prefix, topics.node) if prefix else None,
+            memory=Path(config.node.state).expanduser() / "announced.json",
+            put=mqtt.side.put,
+            rng=rng,
+        )
+        if prefix:
+            mqtt.side.listen(f"{prefix}/status", self._announcement.heard)
+        self.configure(config, counted)
+
+    def configure(self, config: Config, counted: Sequence[tuple[str, str]]) -> None:
+        """Take over other zones, lines or slots; names of node, camera and topics stay as they are.
+
+        Raises:
+            ConfigError: a name that is taken.
+        """
+        topics = topics_of(config)
+        self._states = States(config, topics, counted, self._mqtt.side.put)
+        device = device_config(config, topics, counted, version=version("edge-runtime"), pictures=self._pictures)
+        self._announcement.announce(device, self._states.topics)
+
+    def update(self, events: Iterable[Event], counts: Mapping[tuple[str, str], int]) -> None:
+        """What one frame led to."""
+        self._states.update(events)
+        self._states.counts(counts)
+
+    def slots(self, states: Mapping[str, str]) -> None:
+        """How slots stand, where no event tells of it: at the start, from what was kept."""
+        self._states.slots(states)
+
+    def health(self, facts: dict[str, Any]) -> None:
+        """The counters, with the frame rate since the last ones and the board's temperature."""
+        frames, uptime_s = facts["frames_processed"], facts["uptime_s"]
+        passed_s = max(uptime_s - self._uptime_s, 1e-3)
+        now = {"fps_now": round((frames - self._frames) / passed_s, 2), "temperature_c": board_temperature_c()}
+        self._frames, self._uptime_s = frames, uptime_s
+        self._mqtt.publish_health(facts | now)
+
+    def tick(self, now_ns: int) -> None:
+        """Do what is due; called now and then."""
+        self._announcement.tick(now_ns, self._mqtt.side.connected)
+
+
+def board_temperature_c(path: Path = THERMAL) -> float | None:
+    """The board's temperature; None where the kernel does not tell one."""
+    try:
+        return round(int(path.read_text()) / 1000, 1)
+    except (OSError, ValueError):
+        return None

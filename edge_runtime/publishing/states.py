@@ -1,0 +1,83 @@
+"""How things stand, as retained topics: counts, crossings, slots, tamper."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+
+from edge_runtime.config import Config
+from edge_runtime.datatypes import Event
+from edge_runtime.publishing.topics import Topics
+
+
+class States:
+    """Follows the events and the engine's counts; says each state at the start, and when it changes.
+
+    Args:
+        config: its zones, lines, slots and tamper.
+        topics: of the camera.
+        counted: the (zone, label) pairs that are counted.
+        put: says a payload on a topic, retained.
+    """
+
+    def __init__(
+        self, config: Config, topics: Topics, counted: Iterable[tuple[str, str]], put: Callable[[str, str], None]
+    ) -> None:
+        self._topics, self._put = topics, put
+        self._said: dict[str, str] = {}
+        self._lines = {line.name: {"in": 0, "out": 0} for line in config.lines}
+        self._slots: dict[str, str | None] = {slot.name: None for slot in config.slots}
+        self._tampered: set[str] = set()
+        self.counts(dict.fromkeys(counted, 0))
+        for name in self._lines:
+            self._say_line(name)
+        if config.tamper.enabled:
+            self._say_tamper()
+        self._all = {*self._said, *(topics.slot(name) for name in self._slots)}
+        if self._slots:
+            self._all.add(topics.slots)
+
+    @property
+    def topics(self) -> frozenset[str]:
+        """All topics that may be said."""
+        return frozenset(self._all)
+
+    def counts(self, counts: Mapping[tuple[str, str], int]) -> None:
+        """How many there are now, of each zone and label."""
+        for (zone, label), n in counts.items():
+            self._say(self._topics.count(zone, label), str(n))
+
+    def update(self, events: Iterable[Event]) -> None:
+        """What happened in one frame."""
+        for event in events:
+            if event.type == "line_cross" and event.line in self._lines and event.direction is not None:
+                self._lines[event.line][event.direction] += 1
+                self._say_line(event.line)
+            elif event.type in ("slot_occupied", "slot_free") and event.slot is not None:
+                self.slots({event.slot: event.type.removeprefix("slot_")})
+            elif event.type == "tamper" and event.kind is not None:
+                self._tampered.add(event.kind)
+                self._say_tamper()
+            elif event.type == "tamper_clear" and event.kind is not None:
+                self._tampered.discard(event.kind)
+                self._say_tamper()
+
+    def slots(self, states: Mapping[str, str]) -> None:
+        """How these slots stand: `free` or `occupied`; a slot that is not known yet is not told of."""
+        for name, state in states.items():
+            self._slots[name] = state
+            self._say(self._topics.slot(name), state)
+        known = list(self._slots.values())
+        self._say(self._topics.slots, json.dumps({"free": known.count("free"), "occupied": known.count("occupied")}))
+
+    def _say_line(self, name: str) -> None:
+        self._say(self._topics.line(name), json.dumps(self._lines[name]))
+
+    def _say_tamper(self) -> None:
+        state = "ON" if self._tampered else "OFF"
+        self._say(self._topics.tamper, json.dumps({"state": state, "kinds": sorted(self._tampered)}))
+
+    def _say(self, topic: str, payload: str) -> None:
+        if self._said.get(topic) != payload:
+            self._said[topic] = payload
+            self._put(topic, payload)

@@ -1,0 +1,106 @@
+"""The names of a node's topics, in one place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edge_runtime.config import Config
+from edge_runtime.errors import ConfigError
+from edge_runtime.publishing.address import check_topic_names
+
+RESERVED_ZONES = ("lines", "slots", "snapshot", "tamper")
+"""Levels below a camera that are not zones."""
+
+
+@dataclass(frozen=True, slots=True)
+class Topics:
+    """Topics of one camera of one node."""
+
+    root: str
+    node: str
+    camera: str
+
+    @property
+    def base(self) -> str:
+        """Everything the node says stands below it."""
+        return f"{self.root}/{self.node}"
+
+    @property
+    def status(self) -> str:
+        """`online` or `offline`."""
+        return f"{self.base}/status"
+
+    @property
+    def health(self) -> str:
+        """The counters, JSON."""
+        return f"{self.base}/health"
+
+    def switch(self, name: str) -> str:
+        """How a switch stands: `ON` or `OFF`."""
+        return f"{self.base}/{name}"
+
+    def command(self, name: str) -> str:
+        """Where a switch is set: `ON` or `OFF`."""
+        return f"{self.base}/set/{name}"
+
+    def count(self, zone: str, label: str) -> str:
+        """How many of that label are in the zone."""
+        return f"{self.base}/{self.camera}/{zone}/{label}"
+
+    def line(self, line: str) -> str:
+        """Crossings since the program started, JSON: `in` and `out`."""
+        return f"{self.base}/{self.camera}/lines/{line}"
+
+    @property
+    def slots(self) -> str:
+        """How many slots are free and occupied, JSON."""
+        return f"{self.base}/{self.camera}/slots"
+
+    def slot(self, slot: str) -> str:
+        """`free` or `occupied`."""
+        return f"{self.base}/{self.camera}/slots/{slot}"
+
+    @property
+    def tamper(self) -> str:
+        """JSON: `state` (`ON` or `OFF`) and the `kinds` that are raised."""
+        return f"{self.base}/{self.camera}/tamper"
+
+    def snapshot(self, label: str) -> str:
+        """JPEG of the latest object of that label."""
+        return f"{self.base}/{self.camera}/snapshot/{label}"
+
+
+def topics_of(config: Config) -> Topics:
+    """The topics of a configuration.
+
+    Raises:
+        ConfigError: a name that cannot stand in a topic, or topics that would mix with another program's.
+    """
+    mqtt, camera = config.mqtt, config.camera.name
+    check_topic_names(mqtt.root, config.node.name)
+    if not camera or any(sign in camera for sign in "+#\0/"):
+        raise ConfigError(f"camera.name {camera!r}: part of every topic, must not be empty nor hold +, #, /")
+    for zone in config.zones:
+        if zone.name in RESERVED_ZONES:
+            raise ConfigError(f"zones.name {zone.name!r}: its topics are taken by other things; choose another name")
+    prefixes = [("mqtt.root", mqtt.root)]
+    if mqtt.discovery:
+        prefixes.append(("mqtt.discovery", mqtt.discovery))
+    if mqtt.profile == "frigate":
+        prefixes.append(("mqtt.frigate_root", mqtt.frigate_root))
+    _check_apart(prefixes)
+    return Topics(mqtt.root, config.node.name, camera)
+
+
+def _check_apart(prefixes: list[tuple[str, str]]) -> None:
+    """Refuse prefixes of which one stands below another: each program would read the other's topics."""
+    for i, (setting, prefix) in enumerate(prefixes):
+        levels = prefix.split("/")
+        if not all(levels) or any(sign in prefix for sign in "+#\0"):
+            raise ConfigError(f"{setting} {prefix!r}: part of topics, must not hold +, # nor an empty level")
+        for other_setting, other in prefixes[:i]:
+            if all(a == b for a, b in zip(levels, other.split("/"), strict=False)):
+                raise ConfigError(
+                    f"{setting} {prefix!r} and {other_setting} {other!r}: one stands below the other, "
+                    "so that their topics would mix; give one of them another name"
+                )
