@@ -86,9 +86,18 @@ class Teacher:
 
         Args:
             canvas: uint8 [h, w, 3] BGR, sides multiples of 32.
+
+        Raises:
+            ModelError: it does not take pictures of this size.
         """
         blob = np.ascontiguousarray(canvas.transpose(2, 0, 1)[None], np.float32)
-        outputs = self._session.run(None, {self._session.get_inputs()[0].name: blob})
+        try:
+            outputs = self._session.run(None, {self._session.get_inputs()[0].name: blob})
+        except Exception as error:  # ONNX Runtime's errors share no base class
+            raise ModelError(
+                f"{self.path}: takes no picture of {canvas.shape[1]}x{canvas.shape[0]}; if its size is fixed, give it "
+                f"as `teachers.size_wh` and leave `teachers.dense` out ({str(error).splitlines()[0][:120]})"
+            ) from error
         return DECODERS[self.config.decoder][0](outputs, canvas.shape[1], canvas.shape[0])
 
 

@@ -19,9 +19,9 @@ from build_tools.model import F32, Grid, Model
 from build_tools.passes.constant_weights import plain_weights, with_plain_weights
 from build_tools.passes.contract import Change, Context, Fact
 from build_tools.passes.layer_inputs import Moments, gather_moments, supported
-from build_tools.passes.quantizable import Target, check_settings, choose, on_grid
-from build_tools.passes.ranges import from_levels, short
-from build_tools.passes.rounding import Levels, adaptive_rows
+from build_tools.passes.quantizing.quantizable import Target, check_settings, choose, on_grid
+from build_tools.passes.quantizing.ranges import from_levels, short
+from build_tools.passes.quantizing.rounding import Levels, adaptive_rows
 from edge_runtime.settings import setting
 
 TERNARY = Levels(-1, 1)

@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 
 from build_tools.errors import PassError
 from build_tools.model import Grid, Model
-from build_tools.passes.clustering import Line, cluster, make_line, snap, split
 from build_tools.passes.constant_weights import plain_weights, with_plain_weights
 from build_tools.passes.contract import Change, Context, Fact
-from build_tools.passes.entropy_clusters import assign, constrain
 from build_tools.passes.layer_inputs import Moments, gather_moments, supported
-from build_tools.passes.optimal_clusters import optimal_centres
-from build_tools.passes.quantizable import Target, check_settings, choose, on_grid
+from build_tools.passes.quantizing.clustering import Line, cluster, make_line, snap, split
+from build_tools.passes.quantizing.entropy_clusters import assign, constrain
+from build_tools.passes.quantizing.optimal_clusters import optimal_centres
+from build_tools.passes.quantizing.quantizable import Target, check_settings, choose, on_grid
 from edge_runtime.settings import setting
 
 F32 = NDArray[np.float32]

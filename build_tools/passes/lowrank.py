@@ -14,11 +14,11 @@ from build_tools.graph import Graph
 from build_tools.model import Model
 from build_tools.passes.constant_weights import plain_weights
 from build_tools.passes.contract import Change, Context, Fact
-from build_tools.passes.decompose import Form, Inputs, decompose
-from build_tools.passes.factor_nodes import Replacement, lone_model, replace_nodes, replacement
-from build_tools.passes.factorable import Case, factorable, study
-from build_tools.passes.rank_choice import Options, by_energy, by_model, by_ranks, by_share, options
-from build_tools.passes.windows import extents, input_statistics
+from build_tools.passes.factoring.decompose import Form, Inputs, decompose
+from build_tools.passes.factoring.factor_nodes import Replacement, lone_model, replace_nodes, replacement
+from build_tools.passes.factoring.factorable import Case, factorable, study
+from build_tools.passes.factoring.rank_choice import Options, by_energy, by_model, by_ranks, by_share, options
+from build_tools.passes.factoring.windows import extents, input_statistics
 from edge_runtime.settings import nearest, setting
 
 Timer = Callable[[Sequence[onnx.ModelProto]], list[float]]

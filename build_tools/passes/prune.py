@@ -8,12 +8,12 @@ from typing import ClassVar, Literal
 from build_tools.errors import PassError
 from build_tools.graph import Graph
 from build_tools.model import Model
-from build_tools.passes.channel_shapes import observe
 from build_tools.passes.constant_weights import plain_weights
 from build_tools.passes.contract import Change, Context
-from build_tools.passes.prune_channels import prune_channels
-from build_tools.passes.prune_weights import prune_weights
-from build_tools.passes.scores import NEEDS_DATA
+from build_tools.passes.pruning.channel_shapes import observe
+from build_tools.passes.pruning.prune_channels import prune_channels
+from build_tools.passes.pruning.prune_weights import prune_weights
+from build_tools.passes.pruning.scores import NEEDS_DATA
 from edge_runtime.settings import nearest, setting
 
 

@@ -9,15 +9,21 @@ import numpy as np
 
 from build_tools.errors import PassError
 from build_tools.model import Grid, Model
-from build_tools.passes.bias_correction import correct_by_inputs, correct_by_outputs
 from build_tools.passes.constant_weights import plain_weights, with_plain_weights
 from build_tools.passes.contract import Change, Context, Fact
-from build_tools.passes.equalize import equalize
-from build_tools.passes.islands import Int8, find_islands
 from build_tools.passes.layer_inputs import Moments, gather_moments, supported
-from build_tools.passes.quantizable import Target, check_settings, choose, find_biases, on_grid, relocate
-from build_tools.passes.ranges import find_scales, from_levels, to_levels
-from build_tools.passes.weight_rounding import Precision, Rounded, round_in_turn, round_nearest, round_together
+from build_tools.passes.quantizing.bias_correction import correct_by_inputs, correct_by_outputs
+from build_tools.passes.quantizing.equalize import equalize
+from build_tools.passes.quantizing.islands import Int8, find_islands
+from build_tools.passes.quantizing.quantizable import Target, check_settings, choose, find_biases, on_grid, relocate
+from build_tools.passes.quantizing.ranges import find_scales, from_levels, to_levels
+from build_tools.passes.quantizing.weight_rounding import (
+    Precision,
+    Rounded,
+    round_in_turn,
+    round_nearest,
+    round_together,
+)
 from edge_runtime.settings import setting, toml
 
 

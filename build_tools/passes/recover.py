@@ -11,8 +11,8 @@ from build_tools.errors import PassError
 from build_tools.model import Model
 from build_tools.passes.constant_weights import plain_weights
 from build_tools.passes.contract import Change, Context
-from build_tools.passes.reconstruct import Healing, heal
-from build_tools.passes.samples import First
+from build_tools.passes.healing.reconstruct import Healing, heal
+from build_tools.passes.healing.samples import First
 from edge_runtime.settings import setting
 
 

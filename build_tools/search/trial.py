@@ -11,7 +11,7 @@ from build_tools.bundle.writer import bundle_bytes, settled
 from build_tools.errors import BuildToolsError
 from build_tools.evaluation.device import time_against
 from build_tools.model import Model
-from build_tools.passes.groups import dependencies
+from build_tools.passes.pruning.groups import dependencies
 from build_tools.passes.registry import build_steps
 from build_tools.search.job import Job, Site, open_job
 from build_tools.search.plan import Table, Wish, lowrank_table, prune_table, store_table

@@ -10,12 +10,13 @@ centre.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from build_tools.data.augment import Bgr, Classes, Example
-from build_tools.data.teacher import Teacher
+from build_tools.data.decoders import Found
 from build_tools.nets.pyramid import STRIDES
 from edge_runtime.geometry import iou
 
@@ -35,6 +36,17 @@ LOWEST_DISTANCE = 0.05
 """Of a cell's centre from a side, in cells; centres just outside of a box count as on its border."""
 
 
+class CellTeacher(Protocol):
+    """A detector that answers at the cells of `cells`; see `data.teacher.Teacher`."""
+
+    @property
+    def label_ids(self) -> NDArray[np.int32]:
+        """Numbers of the labels it is asked for."""
+
+    def dense(self, canvas: Bgr) -> Found:
+        """Box, score and label at each cell of a picture whose sides are multiples of 32."""
+
+
 class DenseTargets:
     """Asks the teachers and turns answers and labels into arrays for the loss.
 
@@ -43,7 +55,7 @@ class DenseTargets:
         classes: the recipe's.
     """
 
-    def __init__(self, teachers: Sequence[Teacher], classes: Classes) -> None:
+    def __init__(self, teachers: Sequence[CellTeacher], classes: Classes) -> None:
         self._teachers, self._classes = teachers, classes
 
     def __call__(self, example: Example, clean: Bgr, classes: int) -> tuple[NDArray[np.float32], ...]:
@@ -60,7 +72,7 @@ class DenseTargets:
         taught = np.zeros(classes, np.bool_)
         for teacher in self._teachers:
             its_boxes, its_scores, its_labels = teacher.dense(clean)
-            number = self._classes.number(its_labels)
+            number = np.where(np.isin(its_labels, teacher.label_ids), self._classes.number(its_labels), -1)
             taught[[k for k in self._classes.number(teacher.label_ids) if k >= 0]] = True
             sure = np.flatnonzero((its_scores >= SCORE_MIN) & (number >= 0))
             scores[sure, number[sure]] = np.maximum(scores[sure, number[sure]], its_scores[sure])

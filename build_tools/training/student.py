@@ -17,7 +17,7 @@ from build_tools.graph import Graph
 from build_tools.model import Grid, Model
 from build_tools.nets.from_onnx import OnnxModule
 from build_tools.passes.contract import Calibration
-from build_tools.passes.groups import find_groups
+from build_tools.passes.pruning.groups import find_groups
 from build_tools.passes.train import Train
 from build_tools.training.activation_nodes import layer_inputs
 from build_tools.training.during import Constraints

@@ -16,8 +16,8 @@ from build_tools.model import Model, load_model
 from build_tools.passes.activations import session
 from build_tools.passes.binarize import Binarize, binary, first_and_last, ternary
 from build_tools.passes.contract import Change, Context
-from build_tools.passes.quantizable import on_grid
-from build_tools.passes.ranges import from_levels
+from build_tools.passes.quantizing.quantizable import on_grid
+from build_tools.passes.quantizing.ranges import from_levels
 from build_tools.passes.registry import build_steps
 from tests.build_tools.quantize_nets import SHARED, Feeds, conv_net, output_error, pictures
 

@@ -10,9 +10,9 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 from scipy.cluster import vq
 
-from build_tools.passes.clustering import Line, Start, cluster, lloyd, make_line, snap, split, start_centres
-from build_tools.passes.entropy_clusters import assign, constrain, lower_envelope
-from build_tools.passes.optimal_clusters import optimal_centres, optimal_error_reference
+from build_tools.passes.quantizing.clustering import Line, Start, cluster, lloyd, make_line, snap, split, start_centres
+from build_tools.passes.quantizing.entropy_clusters import assign, constrain, lower_envelope
+from build_tools.passes.quantizing.optimal_clusters import optimal_centres, optimal_error_reference
 
 F64 = NDArray[np.float64]
 POINTS = hnp.arrays(np.float64, st.integers(2, 9), elements=st.floats(-10, 10, width=32), unique=True)

@@ -10,7 +10,7 @@ from torch import nn
 
 from build_tools.errors import PassError
 from build_tools.model import Model
-from build_tools.passes.groups import Group, dependencies, find_groups
+from build_tools.passes.pruning.groups import Group, dependencies, find_groups
 from tests.build_tools.onnx_models import model_of
 from tests.build_tools.pruning_nets import example, exported, net
 

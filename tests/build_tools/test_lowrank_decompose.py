@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import linalg
 
-from build_tools.passes.decompose import Factors, Form, Inputs, decompose, forms_of, spectra, squared_error
-from build_tools.passes.ranks import tails
+from build_tools.passes.factoring.decompose import Factors, Form, Inputs, decompose, forms_of, spectra, squared_error
+from build_tools.passes.factoring.ranks import tails
 
 SHAPES = [(12, 10), (10, 12), (8, 6, 1, 1), (6, 8, 3, 3), (9, 4, 3, 5), (6, 5, 3)]
 

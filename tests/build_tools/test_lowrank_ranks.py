@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
-from build_tools.passes.ranks import aligned, bayes_noise, bayes_rank, energy_rank, noise_edge, tails
+from build_tools.passes.factoring.ranks import aligned, bayes_noise, bayes_rank, energy_rank, noise_edge, tails
 
 
 def test_energy_rank_is_the_first_that_keeps_enough() -> None:

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from build_tools.errors import PassError
 from build_tools.model import Model
 from build_tools.passes.activations import session
-from build_tools.passes.channel_choice import kept_count, strongest
 from build_tools.passes.contract import Change, Context, Feed
-from build_tools.passes.dead_channels import DeadChannels
-from build_tools.passes.groups import Group, dependencies
 from build_tools.passes.prune import Prune
-from build_tools.passes.sensitivity import output_error
+from build_tools.passes.pruning.channel_choice import kept_count, strongest
+from build_tools.passes.pruning.dead_channels import DeadChannels
+from build_tools.passes.pruning.groups import Group, dependencies
+from build_tools.passes.pruning.sensitivity import output_error
 from tests.build_tools.pruning_nets import NETS, example, exported, net
 
 

@@ -17,8 +17,8 @@ from torch import nn
 from build_tools.errors import PassError
 from build_tools.model import Grid, Model
 from build_tools.passes.activations import session
-from build_tools.passes.groups import Dependencies, dependencies
-from build_tools.passes.remove import remove_channels
+from build_tools.passes.pruning.groups import Dependencies, dependencies
+from build_tools.passes.pruning.remove import remove_channels
 from tests.build_tools.onnx_models import model_of
 from tests.build_tools.pruning_nets import NETS, example, exported, net
 

@@ -13,7 +13,7 @@ from build_tools.graph import Layer
 from build_tools.model import Grid, Model
 from build_tools.passes.contract import Context, Feed, Score
 from build_tools.passes.prune import Prune
-from build_tools.passes.sparsity import equal_slopes, erdos_renyi, global_threshold, zero_smallest
+from build_tools.passes.pruning.sparsity import equal_slopes, erdos_renyi, global_threshold, zero_smallest
 from tests.build_tools.onnx_models import small_net
 
 FLOATS = st.floats(-4, 4, width=32)

@@ -12,8 +12,8 @@ from build_tools.errors import PassError, RecipeError
 from build_tools.model import Grid, Model, load_model
 from build_tools.passes.activations import session
 from build_tools.passes.contract import Change, Context
-from build_tools.passes.quantizable import on_grid
 from build_tools.passes.quantize import Quantize
+from build_tools.passes.quantizing.quantizable import on_grid
 from build_tools.passes.registry import build_steps
 from tests.build_tools.quantize_nets import (
     SHARED,

@@ -13,12 +13,12 @@ import pytest
 from build_tools.errors import PassError
 from build_tools.graph import Graph
 from build_tools.model import Model
-from build_tools.passes.activation_ranges import Spread, find_spreads
 from build_tools.passes.contract import Context
-from build_tools.passes.int8 import prepare, quantize_nodes
-from build_tools.passes.int8_costs import Cost, cheapest_part, islands_of, node_costs
-from build_tools.passes.islands import Int8, Islands, Timer, find_islands, local_timer
 from build_tools.passes.quantize import Quantize
+from build_tools.passes.quantizing.activation_ranges import Spread, find_spreads
+from build_tools.passes.quantizing.int8 import prepare, quantize_nodes
+from build_tools.passes.quantizing.int8_costs import Cost, cheapest_part, islands_of, node_costs
+from build_tools.passes.quantizing.islands import Int8, Islands, Timer, find_islands, local_timer
 from edge_runtime.bench.interleaved import Timing
 from edge_runtime.bench.table import DeviceTable, Kind, Row, write_table
 from tests.build_tools.quantize_nets import conv_net, model, node, output_error, pictures, random_weight

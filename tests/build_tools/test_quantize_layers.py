@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from build_tools.graph import Graph
 from build_tools.model import Model
-from build_tools.passes.bias_correction import correct_by_inputs, correct_by_outputs, mean_shift
 from build_tools.passes.constant_weights import plain_weights
-from build_tools.passes.equalize import balance, equalize, find_pairs
 from build_tools.passes.layer_inputs import gather_moments, patches, supported
-from build_tools.passes.quantizable import find_targets
-from build_tools.passes.ranges import find_scales, from_levels, to_levels
+from build_tools.passes.quantizing.bias_correction import correct_by_inputs, correct_by_outputs, mean_shift
+from build_tools.passes.quantizing.equalize import balance, equalize, find_pairs
+from build_tools.passes.quantizing.quantizable import find_targets
+from build_tools.passes.quantizing.ranges import find_scales, from_levels, to_levels
 from tests.build_tools.quantize_nets import Feeds, conv_net, model, node, outputs, pictures, random_weight
 
 ALL = 10**9

@@ -12,9 +12,9 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 from build_tools.model import Grid
-from build_tools.passes.activation_ranges import clip_range
-from build_tools.passes.quantizable import on_grid
-from build_tools.passes.ranges import (
+from build_tools.passes.quantizing.activation_ranges import clip_range
+from build_tools.passes.quantizing.quantizable import on_grid
+from build_tools.passes.quantizing.ranges import (
     _kernels,
     entropy_bins,
     entropy_bins_reference,

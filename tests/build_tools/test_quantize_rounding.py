@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from build_tools.passes.learned import Example, learn_rounding
-from build_tools.passes.ranges import find_scales, from_levels, to_levels
-from build_tools.passes.rounding import Levels, _damped, adaptive_rows, output_error, round_adaptively
+from build_tools.passes.quantizing.learned import Example, learn_rounding
+from build_tools.passes.quantizing.ranges import find_scales, from_levels, to_levels
+from build_tools.passes.quantizing.rounding import Levels, _damped, adaptive_rows, output_error, round_adaptively
 
 F32 = NDArray[np.float32]
 

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from build_tools.errors import PassError
 from build_tools.model import Grid, Model
 from build_tools.passes.contract import Change, Context, Feed
-from build_tools.passes.least_squares import Equations
+from build_tools.passes.healing.least_squares import Equations
 from build_tools.passes.prune import Prune
+from build_tools.passes.pruning.sensitivity import output_error
 from build_tools.passes.recover import Recover
-from build_tools.passes.sensitivity import output_error
 from tests.build_tools.pruning_nets import example, exported, net
 
 

@@ -15,8 +15,8 @@ from build_tools.model import load_model
 from build_tools.passes.activations import session
 from build_tools.training.constrained_net import settle_export
 from build_tools.training.export import export_onnx
-from build_tools.training.task import CentreTask
 from build_tools.training.held import lies_on
+from build_tools.training.task import CentreTask
 from build_tools.training.trainer import Trainer
 from tests.build_tools.packs import TINY, write_pack, write_recipe
 

@@ -10,11 +10,11 @@ import onnx
 from numpy.typing import NDArray
 
 from build_tools.graph import Graph, Layer, attribute
-from build_tools.passes.decompose import F64, Form, Inputs, forms_of, spectra, squared_error
-from build_tools.passes.factor_nodes import as_convolution
-from build_tools.passes.rank_choice import Extent
-from build_tools.passes.ranks import aligned, bayes_rank
-from build_tools.passes.windows import window
+from build_tools.passes.factoring.decompose import F64, Form, Inputs, forms_of, spectra, squared_error
+from build_tools.passes.factoring.factor_nodes import as_convolution
+from build_tools.passes.factoring.rank_choice import Extent
+from build_tools.passes.factoring.ranks import aligned, bayes_rank
+from build_tools.passes.factoring.windows import window
 
 Sizes = tuple[tuple[int, ...], tuple[int, ...]]
 """Shape of a layer's input and of its output."""

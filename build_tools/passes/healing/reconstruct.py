@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from build_tools.graph import Graph, Layer
 from build_tools.model import F32, Model
 from build_tools.passes.activations import stream
-from build_tools.passes.bias_correction import add_to_bias
 from build_tools.passes.contract import Calibration, Fact, Progress
+from build_tools.passes.healing.least_squares import Equations, best_ridge
+from build_tools.passes.healing.samples import several
 from build_tools.passes.layer_inputs import MAX_WIDTH, patches, supported
-from build_tools.passes.least_squares import Equations, best_ridge
-from build_tools.passes.samples import several
+from build_tools.passes.quantizing.bias_correction import add_to_bias
 
 Method = Literal["bias", "least_squares"]
 F64 = NDArray[np.float64]

@@ -13,9 +13,9 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 
 from build_tools.errors import PassError
 from build_tools.graph import node_name
-from build_tools.passes.activation_ranges import Spread
 from build_tools.passes.activations import session
 from build_tools.passes.contract import Feed
+from build_tools.passes.quantizing.activation_ranges import Spread
 
 OPSET = 13
 """The first whose DequantizeLinear has an axis, as scales of channels need."""

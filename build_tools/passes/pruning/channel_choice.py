@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from build_tools.passes.groups import Group
+from build_tools.passes.pruning.groups import Group
 
 F64 = NDArray[np.float64]
 

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from build_tools.errors import PassError
 from build_tools.model import Model
 from build_tools.passes.activations import stream
-from build_tools.passes.channel_labels import varying
 from build_tools.passes.contract import Calibration
-from build_tools.passes.groups import Dependencies, Group, Member
+from build_tools.passes.pruning.channel_labels import varying
+from build_tools.passes.pruning.groups import Dependencies, Group, Member
 
 F64 = NDArray[np.float64]
 Kind = Literal["l1", "l2", "bn", "activation", "taylor"]
@@ -119,7 +119,7 @@ def _felt(group: Group, known: Dependencies, power: Mapping[str, F64]) -> F64:
 
 
 def _taylor(model: Model, known: Dependencies, calibration: Calibration, rng: np.random.Generator) -> dict[str, F64]:
-    from build_tools.passes.taylor import weight_effects  # torch is loaded only for this
+    from build_tools.passes.pruning.taylor import weight_effects  # torch is loaded only for this
 
     squares = {group.id: np.zeros(group.channels) for group in known.groups}
     for effects in weight_effects(model, calibration, rng):

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from build_tools.passes.clustering import Line
+from build_tools.passes.quantizing.clustering import Line
 
 F64 = NDArray[np.float64]
 

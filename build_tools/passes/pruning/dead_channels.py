@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from build_tools.graph import Graph, Layer, attribute
 from build_tools.model import Model
 from build_tools.passes.activations import session
-from build_tools.passes.bias_correction import add_to_bias
-from build_tools.passes.channel_labels import varying
-from build_tools.passes.channel_rules import ARITHMETIC
-from build_tools.passes.groups import Dependencies, Group, Member
+from build_tools.passes.pruning.channel_labels import varying
+from build_tools.passes.pruning.channel_rules import ARITHMETIC
+from build_tools.passes.pruning.groups import Dependencies, Group, Member
+from build_tools.passes.quantizing.bias_correction import add_to_bias
 
 LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 

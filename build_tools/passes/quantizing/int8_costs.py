@@ -17,7 +17,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import breadth_first_order, maximum_flow
 
 from build_tools.graph import Graph, Layer
-from build_tools.passes.activation_ranges import Spread
+from build_tools.passes.quantizing.activation_ranges import Spread
 from edge_runtime.bench.probes import Probe, measure
 from edge_runtime.bench.table import DeviceTable, Kind
 

@@ -18,9 +18,9 @@ import onnx
 from onnx import AttributeProto
 
 from build_tools.graph import Graph, attribute, node_name
-from build_tools.passes.channel_labels import Ids, Labels, reshape_labels, squeeze_constant, varying
-from build_tools.passes.channel_numbers import Numbers
-from build_tools.passes.channel_shapes import Observation
+from build_tools.passes.pruning.channel_labels import Ids, Labels, reshape_labels, squeeze_constant, varying
+from build_tools.passes.pruning.channel_numbers import Numbers
+from build_tools.passes.pruning.channel_shapes import Observation
 
 Role = Literal["out", "in", "each"]
 CARRIERS = ("Cast", "Identity", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten")

@@ -18,11 +18,11 @@ import onnx
 
 from build_tools.errors import PassError
 from build_tools.graph import Graph
-from build_tools.passes.activation_ranges import Spread, find_spreads
 from build_tools.passes.activations import session
 from build_tools.passes.contract import Context, Feed
-from build_tools.passes.int8 import prepare, quantize_nodes
-from build_tools.passes.int8_costs import INT8, Cost, cheapest_part, islands_of, local_table, node_costs
+from build_tools.passes.quantizing.activation_ranges import Spread, find_spreads
+from build_tools.passes.quantizing.int8 import prepare, quantize_nodes
+from build_tools.passes.quantizing.int8_costs import INT8, Cost, cheapest_part, islands_of, local_table, node_costs
 from edge_runtime.bench.interleaved import Timing, interleaved, quiet_clock
 from edge_runtime.bench.table import DeviceTable, read_table
 from edge_runtime.errors import EdgeRuntimeError

@@ -9,8 +9,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from build_tools.passes.decompose import F64, Form
-from build_tools.passes.ranks import tails
+from build_tools.passes.factoring.decompose import F64, Form
+from build_tools.passes.factoring.ranks import tails
 
 I64 = NDArray[np.int64]
 Counted = Literal["macs", "params"]

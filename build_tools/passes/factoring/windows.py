@@ -15,7 +15,7 @@ from build_tools.errors import PassError
 from build_tools.graph import Graph, Layer, Shape, attribute
 from build_tools.passes.activations import stream
 from build_tools.passes.contract import Calibration
-from build_tools.passes.decompose import Inputs
+from build_tools.passes.factoring.decompose import Inputs
 
 MOST_INPUTS = 6144
 """A layer that sees more inputs at once has no covariance taken: 300 MB at this size, and it grows with the square."""

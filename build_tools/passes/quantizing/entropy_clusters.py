@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from build_tools.passes.clustering import Floats, Line, make_line
+from build_tools.passes.quantizing.clustering import Floats, Line, make_line
 
 F64 = NDArray[np.float64]
 CLASSES = 16

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy.linalg import lapack
 
 from build_tools.model import F32
-from build_tools.passes.ranges import short
+from build_tools.passes.quantizing.ranges import short
 
 I32 = NDArray[np.int32]
 DAMPING = 0.01

@@ -9,17 +9,17 @@ from numpy.typing import NDArray
 
 from build_tools.errors import PassError
 from build_tools.model import Model
-from build_tools.passes.channel_choice import aligned_step, global_shares, kept_count, strongest
 from build_tools.passes.constant_weights import plain_weights
 from build_tools.passes.contract import Change, Context, Fact
-from build_tools.passes.dead_channels import DeadChannels
-from build_tools.passes.groups import Dependencies, Group, dependencies
-from build_tools.passes.reconstruct import Healing, heal
-from build_tools.passes.remove import Cut, remove_channels
-from build_tools.passes.samples import First
-from build_tools.passes.scores import channel_scores
-from build_tools.passes.sensitivity import LEVELS, Curve, curves, evaluation_error, output_error
-from build_tools.passes.sparsity import equal_slopes
+from build_tools.passes.healing.reconstruct import Healing, heal
+from build_tools.passes.healing.samples import First
+from build_tools.passes.pruning.channel_choice import aligned_step, global_shares, kept_count, strongest
+from build_tools.passes.pruning.dead_channels import DeadChannels
+from build_tools.passes.pruning.groups import Dependencies, Group, dependencies
+from build_tools.passes.pruning.remove import Cut, remove_channels
+from build_tools.passes.pruning.scores import channel_scores
+from build_tools.passes.pruning.sensitivity import LEVELS, Curve, curves, evaluation_error, output_error
+from build_tools.passes.pruning.sparsity import equal_slopes
 
 if TYPE_CHECKING:
     from build_tools.passes.prune import Prune

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from build_tools.model import F32
-from build_tools.passes.rounding import Levels
+from build_tools.passes.quantizing.rounding import Levels
 
 ZETA, GAMMA = 1.1, -0.1
 """How far the sigmoid is stretched beyond 0..1, so that it reaches both."""

@@ -8,7 +8,7 @@ import onnx
 from numpy.typing import NDArray
 
 from build_tools.graph import Graph, attribute
-from build_tools.passes.channel_shapes import Observation
+from build_tools.passes.pruning.channel_shapes import Observation
 
 Side = tuple[str, int]
 """A tensor and one of its axes."""

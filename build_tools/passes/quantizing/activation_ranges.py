@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from build_tools.passes.activations import stream
 from build_tools.passes.contract import Calibration
-from build_tools.passes.ranges import Method, entropy_bins
+from build_tools.passes.quantizing.ranges import Method, entropy_bins
 
 F64 = NDArray[np.float64]
 BINS = 2048

@@ -12,8 +12,8 @@ from onnx import helper, numpy_helper
 from build_tools.errors import PassError
 from build_tools.graph import attribute
 from build_tools.model import Grid, Model
-from build_tools.passes.channel_flow import Flow, Use, captured
-from build_tools.passes.groups import Dependencies, dependencies
+from build_tools.passes.pruning.channel_flow import Flow, Use, captured
+from build_tools.passes.pruning.groups import Dependencies, dependencies
 
 Mask = NDArray[np.bool_]
 Kept = Mapping[str, Sequence[int] | NDArray[np.int64]]

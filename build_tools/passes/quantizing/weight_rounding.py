@@ -10,13 +10,13 @@ import numpy as np
 from build_tools.graph import Graph, Layer, attribute
 from build_tools.model import F32, Grid, Model
 from build_tools.passes.activations import stream
-from build_tools.passes.bias_correction import add_to_bias, fixed_bias
 from build_tools.passes.contract import Calibration, Context, Fact
 from build_tools.passes.layer_inputs import MAX_WIDTH, Moments, patches, supported
-from build_tools.passes.learned import Example, learn_rounding
-from build_tools.passes.quantizable import Target
-from build_tools.passes.ranges import Method, find_scales, from_levels, to_levels
-from build_tools.passes.rounding import DAMPING, Levels, adaptive_rows
+from build_tools.passes.quantizing.bias_correction import add_to_bias, fixed_bias
+from build_tools.passes.quantizing.learned import Example, learn_rounding
+from build_tools.passes.quantizing.quantizable import Target
+from build_tools.passes.quantizing.ranges import Method, find_scales, from_levels, to_levels
+from build_tools.passes.quantizing.rounding import DAMPING, Levels, adaptive_rows
 
 LEARNING_PATCHES = 8192
 """Patches of a layer that learned rounding keeps in memory: 150 MB for VGG-16's widest filter."""

@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 
 from build_tools.graph import attribute
-from build_tools.passes.channel_flow import Flow
-from build_tools.passes.channel_labels import Ids, reshape_labels, varying
-from build_tools.passes.channel_rules import Rule
+from build_tools.passes.pruning.channel_flow import Flow
+from build_tools.passes.pruning.channel_labels import Ids, reshape_labels, varying
+from build_tools.passes.pruning.channel_rules import Rule
 
 
 def _reshape(flow: Flow, index: int, where: str) -> None:

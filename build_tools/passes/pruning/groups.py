@@ -10,11 +10,11 @@ import onnx
 from numpy.typing import NDArray
 
 from build_tools.graph import node_name
-from build_tools.passes.channel_flow import Flow, Role
-from build_tools.passes.channel_moves import MOVES
-from build_tools.passes.channel_rules import RULES
-from build_tools.passes.channel_shapes import observe
 from build_tools.passes.contract import Calibration
+from build_tools.passes.pruning.channel_flow import Flow, Role
+from build_tools.passes.pruning.channel_moves import MOVES
+from build_tools.passes.pruning.channel_rules import RULES
+from build_tools.passes.pruning.channel_shapes import observe
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -10,8 +10,8 @@ from collections.abc import Callable
 import numpy as np
 
 from build_tools.graph import attribute
-from build_tools.passes.channel_flow import Flow
-from build_tools.passes.channel_labels import Ids, varying
+from build_tools.passes.pruning.channel_flow import Flow
+from build_tools.passes.pruning.channel_labels import Ids, varying
 
 Rule = Callable[[Flow, int, str], None]
 

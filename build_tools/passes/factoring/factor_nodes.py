@@ -12,8 +12,8 @@ from onnx import helper, numpy_helper
 
 from build_tools.graph import Graph, Layer, Shape, attribute
 from build_tools.model import Model
-from build_tools.passes.decompose import F64, Factors
-from build_tools.passes.windows import window
+from build_tools.passes.factoring.decompose import F64, Factors
+from build_tools.passes.factoring.windows import window
 
 
 @dataclass(slots=True, eq=False)

@@ -11,11 +11,11 @@ from build_tools.graph import Graph, Layer
 from build_tools.model import F32, Model
 from build_tools.passes.constant_weights import plain_weights
 from build_tools.passes.contract import Change, Context, Fact
+from build_tools.passes.healing.reconstruct import Healing, heal, rows
+from build_tools.passes.healing.samples import First, several
 from build_tools.passes.layer_inputs import Moments, gather_moments, supported
-from build_tools.passes.reconstruct import Healing, heal, rows
-from build_tools.passes.samples import First, several
-from build_tools.passes.sensitivity import Curve, curves, evaluation_error, output_error
-from build_tools.passes.sparsity import (
+from build_tools.passes.pruning.sensitivity import Curve, curves, evaluation_error, output_error
+from build_tools.passes.pruning.sparsity import (
     equal_slopes,
     erdos_renyi,
     global_threshold,

@@ -1,0 +1,1 @@
+"""Low rank: which layers come apart, into what, and how thin."""

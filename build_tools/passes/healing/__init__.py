@@ -1,0 +1,1 @@
+"""Healing: layers keep their outputs by least squares on calibration data."""

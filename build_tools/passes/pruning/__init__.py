@@ -1,0 +1,1 @@
+"""Pruning: channels over dependency groups, single weights, and what goes first."""

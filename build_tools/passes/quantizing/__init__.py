@@ -1,0 +1,1 @@
+"""Quantising: ranges, rounding, equalisation, shared values, int8 islands."""
