@@ -86,6 +86,7 @@ def _settings_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="one setting, as camera.fps=10")
     parser.add_argument("--broker", metavar="URL", help="mqtt://host[:port] | embedded | none")
+    parser.add_argument("--profile", choices=("edge", "frigate"), help="frigate: speak Frigate's topics as well")
     parser.add_argument("--web", metavar="[HOST:]PORT", help="serve the live page; loopback unless a host is given")
     parser.add_argument("--state", metavar="DIR", help="folder for the outbox and the node's identity")
 
@@ -96,6 +97,7 @@ def _configured(args: argparse.Namespace) -> configuration.Config:
     short = {
         ("camera", "source"): args.camera,
         ("mqtt", "broker"): args.broker,
+        ("mqtt", "profile"): args.profile,
         ("web", "listen"): args.web,
         ("node", "state"): args.state,
     }

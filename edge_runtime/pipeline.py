@@ -56,7 +56,8 @@ class Pipeline:
         self._tracker = Tracker(config.tracking)
         network = self._detector or self._attention
         assert network is not None
-        self.events = EventEngine(config, network.classes)
+        self.classes = network.classes
+        self.events = EventEngine(config, self.classes)
         self._tracks: tuple[Track, ...] = ()
         self._last: Moment | None = None
 
@@ -100,6 +101,16 @@ class Pipeline:
             events = self.events.update(tracked, self._last)
         health.tracks_started += sum(e.type == "track_start" for e in events)
         return Outcome(regions, windows, detections, tracked.live, events)
+
+    @property
+    def following(self) -> bool:
+        """Whether any track is left."""
+        return bool(self._tracks)
+
+    def skip(self) -> Outcome:
+        """A frame is not looked at: what was going on ends."""
+        events, self._last, self._tracks = self.finish(), None, ()
+        return Outcome(None, None, Detections.none(self.classes), (), events)
 
     def finish(self) -> list[Event]:
         """The events that end what is still going on: the clip is over, or the program stops."""

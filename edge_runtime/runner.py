@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
+
 from edge_runtime.capture.frames import EveryFrame, Frames, NewestFrame
 from edge_runtime.capture.latest import LatestFrame
 from edge_runtime.capture.source import Source, open_source
@@ -21,11 +23,12 @@ from edge_runtime.imaging.colour import to_bgr
 from edge_runtime.imaging.draw import annotate
 from edge_runtime.imaging.record import Recorder
 from edge_runtime.pipeline import Outcome, Pipeline
+from edge_runtime.publishing.commands import Switches
 from edge_runtime.publishing.desk import EventDesk, Publisher
 from edge_runtime.publishing.outbox import Outbox
 
 if TYPE_CHECKING:
-    from edge_runtime.publishing.mqtt import MqttPublisher
+    from edge_runtime.publishing.presence import Presence
 
 HEALTH_S = 10.0
 """Seconds between two health messages."""
@@ -88,7 +91,8 @@ class Runner:
     ) -> None:
         self.config, self.asked, self.clock, self.say, self.stopping = config, asked, clock, say, stopping
         self.health = Health(clock)
-        self._mqtt: MqttPublisher | None = None
+        self._presence: Presence | None = None
+        self._switches = Switches(None, say)
         self._viewer: Viewer | None = None
         self._recorder: Recorder | None = None
         self._told_ns = self._counted_ns = 0
@@ -102,7 +106,7 @@ class Runner:
         with ExitStack() as open_:
             source = self._source()
             pipeline = Pipeline(self.config, self.health)
-            desk = self._desk(open_, live=source.live)
+            desk = self._desk(open_, pipeline, live=source.live)
             self._viewer = self._page(open_)
             frames = open_.enter_context(self._frames(source))
             try:
@@ -111,7 +115,7 @@ class Runner:
                     self._recount(frames, every_s=HEALTH_S)
             finally:
                 # What is still going on ends now, and is told of, however the loop ended.
-                self._tell(desk, pipeline.finish())
+                self._tell(desk, pipeline.finish(), pipeline)
                 self._recount(frames, every_s=0.0)
                 if self.asked.stats is not None:
                     _write_stats(self.asked.stats, self.health)
@@ -137,7 +141,7 @@ class Runner:
         mailbox = LatestFrame(source, self.clock, camera.retry_s, camera.retry_max_s, self.say)
         return NewestFrame(mailbox, self.stopping)
 
-    def _desk(self, open_: ExitStack, *, live: bool) -> EventDesk:
+    def _desk(self, open_: ExitStack, pipeline: Pipeline, *, live: bool) -> EventDesk:
         c = self.config
         path = Path(c.node.state).expanduser() / "outbox.sqlite"
         outbox = open_.enter_context(Outbox(path, max_bytes=c.outbox.max_bytes, max_age_s=c.outbox.max_age_s))
@@ -156,8 +160,11 @@ class Runner:
             self.say(f"broker: embedded, {url}; watch it with: mosquitto_sub -p {broker.port} -t '{c.mqtt.root}/#' -v")
         if url != "none":
             from edge_runtime.publishing.mqtt import MqttPublisher
+            from edge_runtime.publishing.presence import Presence
+            from edge_runtime.publishing.topics import topics_of
 
-            self._mqtt = MqttPublisher(
+            topics_of(c)  # names are refused before anyone is told
+            mqtt = MqttPublisher(
                 url,
                 outbox,
                 root=c.mqtt.root,
@@ -166,10 +173,13 @@ class Runner:
                 on_problem=self.say,
                 newest=not embedded,
             )
-            open_.callback(self._mqtt.close, DRAIN_S)
-            publishers.append(self._mqtt)
-            if self.asked.need_broker and not self._mqtt.wait_connected(BROKER_WAIT_S):
-                raise PublishError(f"{self._mqtt.name}: no connection within {BROKER_WAIT_S:.0f} s; is the broker up?")
+            open_.callback(mqtt.close, DRAIN_S)
+            self._presence = Presence(c, mqtt, url, pipeline.classes, say=self.say)
+            open_.callback(self._presence.close)
+            self._switches = self._presence.switches
+            publishers += [mqtt, *self._presence.publishers]
+            if self.asked.need_broker and not mqtt.wait_connected(BROKER_WAIT_S):
+                raise PublishError(f"{mqtt.name}: no connection within {BROKER_WAIT_S:.0f} s; is the broker up?")
         return EventDesk(
             outbox,
             publishers,
@@ -194,18 +204,24 @@ class Runner:
         """Process one frame, tell its events, show it, give its buffer back."""
         start_ns = self.clock.now_ns()
         try:
-            outcome = pipeline.process(frame, self.clock.wall().astimezone())
-            self._tell(desk, outcome.events)
-            self.health.frame_done(start_ns)
+            looking = self._switches.detection and (self._switches.motion or pipeline.following)
+            outcome = pipeline.process(frame, self.clock.wall().astimezone()) if looking else pipeline.skip()
+            self._tell(desk, outcome.events, pipeline)
+            if looking:
+                self.health.frame_done(start_ns)
+            else:
+                self.health.frames_gated += 1
             self._show(frame, outcome, open_)
         finally:
             frame.release()
         if self.health.frames_processed == 1:
             self.say(f"first frame processed {self.health.first_frame_s:.2f} s after the start")
 
-    def _tell(self, desk: EventDesk, events: Sequence[Event]) -> None:
+    def _tell(self, desk: EventDesk, events: Sequence[Event], pipeline: Pipeline) -> None:
         with self.health.stage("outbox"):
             payloads = desk.post(events)
+            if self._presence is not None:
+                self._presence.update(events, pipeline.events.counts())
         self.health.events += len(payloads)
         if payloads and self._viewer is not None:
             self._viewer.tell(payloads)
@@ -218,6 +234,10 @@ class Runner:
         """Draw for whoever looks: the page's viewers, the recording."""
         viewer = self._viewer if self._viewer is not None and self._viewer.wants_picture() else None
         if viewer is None and self.asked.record is None:
+            return
+        if self._switches.privacy:
+            if viewer is not None:
+                viewer.show(np.zeros((*frame.lores.shape[:2], 3), np.uint8))  # or it would show the last picture
             return
         with self.health.stage("showing"):
             crops = f"{len(outcome.plan)} crops" if outcome.plan is not None else self.config.pipeline.mode
@@ -240,9 +260,11 @@ class Runner:
         if self._viewer is not None and now_ns - self._counted_ns >= 1e9:
             self._counted_ns = now_ns
             self._viewer.count(self.health.as_dict())
-        if self._mqtt is not None and now_ns - self._told_ns >= every_s * 1e9:
-            self._told_ns = now_ns
-            self._mqtt.publish_health(self.health.as_dict())
+        if self._presence is not None:
+            self._presence.tick(now_ns)
+            if now_ns - self._told_ns >= every_s * 1e9:
+                self._told_ns = now_ns
+                self._presence.health(self.health.as_dict())
 
 
 def _sentence(event: Event) -> str:

@@ -112,6 +112,10 @@ class Commands:
         elif payload.upper() not in WORDS:
             self._say(f"{topic}: {shown!r} is neither ON nor OFF")
         else:
-            self._switches.set(name, WORDS[payload.upper()])
-            self._say(f"{name} switched {self._switches.state(name)}")
-            self._board.put(self._topics.switch(name), self._switches.state(name))
+            self.obey(name, WORDS[payload.upper()])
+
+    def obey(self, name: str, on: bool) -> None:
+        """Switch, and say so."""
+        self._switches.set(name, on)
+        self._say(f"{name} switched {self._switches.state(name)}")
+        self._board.put(self._topics.switch(name), self._switches.state(name))

@@ -12,9 +12,11 @@ from edge_runtime.config import Config
 from edge_runtime.datatypes import Event
 from edge_runtime.publishing.announcement import Announcement
 from edge_runtime.publishing.commands import Commands, Switches
+from edge_runtime.publishing.desk import Publisher
 from edge_runtime.publishing.discovery import config_topic, device_config
+from edge_runtime.publishing.frigate import FrigatePublisher
 from edge_runtime.publishing.mqtt import MqttPublisher
-from edge_runtime.publishing.states import States
+from edge_runtime.publishing.states import States, counted_labels
 from edge_runtime.publishing.topics import topics_of
 
 THERMAL = Path("/sys/class/thermal/thermal_zone0/temp")
@@ -26,11 +28,15 @@ class Presence:
     Args:
         config: all settings.
         mqtt: the connection.
-        switches: set by commands.
-        counted: the (zone, label) pairs whose counts are said.
+        url: of the broker, for the profile frigate, which has a connection of its own.
+        classes: the labels that the models tell apart.
         pictures: labels whose snapshots are published.
         say: told of commands and of what cannot be kept.
         rng: for the delay before Home Assistant is told again.
+
+    Attributes:
+        switches: as commands have set them.
+        publishers: who else is to be told of events.
 
     Raises:
         ConfigError: names that cannot stand in topics or ids, or prefixes that overlap.
@@ -40,36 +46,50 @@ class Presence:
         self,
         config: Config,
         mqtt: MqttPublisher,
-        switches: Switches,
-        counted: Sequence[tuple[str, str]],
+        url: str,
+        classes: Sequence[str],
         *,
         pictures: Sequence[str] = (),
         say: Callable[[str], None],
-        rng: random.Random,
+        rng: random.Random | None = None,
     ) -> None:
         topics = topics_of(config)
         prefix = config.mqtt.discovery
-        self._mqtt, self._pictures = mqtt, tuple(pictures)
+        self._mqtt, self._classes, self._pictures = mqtt, tuple(classes), tuple(pictures)
         self._frames, self._uptime_s = 0, 0.0
-        Commands(switches, topics, mqtt.side, say)
+        state = Path(config.node.state).expanduser()
+        self.switches = Switches(state / "switches.json", say)
+        commands = Commands(self.switches, topics, mqtt.side, say)
+        self._frigate: FrigatePublisher | None = None
+        if config.mqtt.profile == "frigate":
+            self._frigate = FrigatePublisher(
+                url,
+                root=config.mqtt.frigate_root,
+                node=topics.node,
+                camera=topics.camera,
+                keepalive_s=config.mqtt.keepalive_s,
+                on_detect=lambda on: commands.obey("detection", on),
+            )
+        self.publishers: list[Publisher] = [self._frigate] if self._frigate is not None else []
         self._announcement = Announcement(
             config_topic(prefix, topics.node) if prefix else None,
-            memory=Path(config.node.state).expanduser() / "announced.json",
+            memory=state / "announced.json",
             put=mqtt.side.put,
-            rng=rng,
+            rng=rng or random.Random(),
         )
         if prefix:
             mqtt.side.listen(f"{prefix}/status", self._announcement.heard)
-        self.configure(config, counted)
+        self.configure(config)
 
-    def configure(self, config: Config, counted: Sequence[tuple[str, str]]) -> None:
+    def configure(self, config: Config) -> None:
         """Take over other zones, lines or slots; names of node, camera and topics stay as they are.
 
         Raises:
             ConfigError: a name that is taken.
         """
         topics = topics_of(config)
-        self._states = States(config, topics, counted, self._mqtt.side.put)
+        self._states = States(config, topics, self._classes, self._mqtt.side.put)
+        counted = counted_labels(config, self._classes)
         device = device_config(config, topics, counted, version=version("edge-runtime"), pictures=self._pictures)
         self._announcement.announce(device, self._states.topics)
 
@@ -93,6 +113,13 @@ class Presence:
     def tick(self, now_ns: int) -> None:
         """Do what is due; called now and then."""
         self._announcement.tick(now_ns, self._mqtt.side.connected)
+        if self._frigate is not None:
+            self._frigate.show_detection(self.switches.detection)
+
+    def close(self) -> None:
+        """Leave the connection that is not the events'."""
+        if self._frigate is not None:
+            self._frigate.close()
 
 
 def board_temperature_c(path: Path = THERMAL) -> float | None:

@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from edge_runtime.config import Config
-from edge_runtime.datatypes import Event
+from edge_runtime.datatypes import VEHICLES, Event
 from edge_runtime.publishing.topics import Topics
+
+GROUP = "vehicle"
+"""A zone may name it for all vehicles; they are then counted as one."""
+
+
+def counted_labels(config: Config, classes: Sequence[str]) -> dict[tuple[str, str], tuple[str, ...]]:
+    """What is counted: (zone, label or group as configured) and the labels of tracks that count for it."""
+    found: dict[tuple[str, str], tuple[str, ...]] = {}
+    for zone in config.zones:
+        for label in zone.labels or classes:
+            grouped = label == GROUP and label not in classes
+            found[zone.name, label] = tuple(name for name in classes if name in VEHICLES) if grouped else (label,)
+    return found
 
 
 class States:
@@ -16,19 +29,18 @@ class States:
     Args:
         config: its zones, lines, slots and tamper.
         topics: of the camera.
-        counted: the (zone, label) pairs that are counted.
+        classes: the labels that the models tell apart.
         put: says a payload on a topic, retained.
     """
 
-    def __init__(
-        self, config: Config, topics: Topics, counted: Iterable[tuple[str, str]], put: Callable[[str, str], None]
-    ) -> None:
+    def __init__(self, config: Config, topics: Topics, classes: Sequence[str], put: Callable[[str, str], None]) -> None:
         self._topics, self._put = topics, put
         self._said: dict[str, str] = {}
+        self._counted = counted_labels(config, classes)
         self._lines = {line.name: {"in": 0, "out": 0} for line in config.lines}
         self._slots: dict[str, str | None] = {slot.name: None for slot in config.slots}
         self._tampered: set[str] = set()
-        self.counts(dict.fromkeys(counted, 0))
+        self.counts({})
         for name in self._lines:
             self._say_line(name)
         if config.tamper.enabled:
@@ -43,9 +55,9 @@ class States:
         return frozenset(self._all)
 
     def counts(self, counts: Mapping[tuple[str, str], int]) -> None:
-        """How many there are now, of each zone and label."""
-        for (zone, label), n in counts.items():
-            self._say(self._topics.count(zone, label), str(n))
+        """How many tracks of each label are in each zone now; none where nothing is said."""
+        for (zone, label), members in self._counted.items():
+            self._say(self._topics.count(zone, label), str(sum(counts.get((zone, member), 0) for member in members)))
 
     def update(self, events: Iterable[Event]) -> None:
         """What happened in one frame."""
