@@ -5,6 +5,10 @@ is still in its place, and how much detail it has. A view that is gone and flat 
 bright; one in its place but soft is defocused; one with detail but elsewhere is moved. Noise and repeated pictures need
 no reference. Evidence is summed over time, and an alarm ends at other limits than it began at, so that none flaps.
 
+With the times of `TamperConfig` a cover or a light is told of within 4 s, a picture that repeats within 11 s, the
+rest within 10 s, and the end of each within 3 s. A view moved by 8 % of its width or turned by 8 degrees is told of,
+one moved by 3 % only where the scene has structure across the movement.
+
 What cannot be told: a node that starts under a cover has never seen the scene, a lamp switched off in a room without
 any other light looks like a cover, and where a scene shows fewer than `CELLS_MIN` cells of lasting structure (a blank
 wall, a night without light) nothing is there to be lost. Night that falls over minutes is learnt, not reported.
@@ -44,6 +48,8 @@ WASHED_LEVEL = 200.0
 """Mean grey level from which a picture that is flat is washed out."""
 HYSTERESIS = 1.5
 """An alarm ends at a limit so many times further than the one it began at."""
+TINY = 1e-3
+"""Far below any energy a picture of whole grey levels has; keeps blank cells from dividing by nothing."""
 BLANK = 0.5
 """Mean square gradient up to which every cell must lie for a picture to be all black or all white."""
 
@@ -74,14 +80,14 @@ class Alarm:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """A look held against the reference, in the cells that have structure.
+    """A look held against the reference.
 
     Attributes:
-        kept: share of these cells whose structure is in its place, 0 to 1.
-        contrast: energy of the structure as a share of the reference's; the median cell.
-        detail: energy of the finest detail as a share of the reference's; the median cell.
-        sharpness: the same relative to each cell's contrast, which exposure does not change; the median of the cells
-            in place.
+        kept: share of the cells of lasting structure that have it in its place, 0 to 1.
+        contrast: energy of all structure as a share of the reference's.
+        detail: energy of the finest detail as a share of the reference's, wherever it is now.
+        sharpness: detail for contrast, which exposure does not change, as a share of the reference's; the median of
+            the cells in place.
     """
 
     kept: float
@@ -125,11 +131,13 @@ class Reference:
         if np.count_nonzero(steady) < CELLS_MIN:
             return None
         in_place = correlation(look.field, self._field)[steady] >= AGREES
-        contrast = look.structure[steady] / self._structure[steady]
-        detail = look.detail[steady] / np.maximum(self._detail[steady], 1e-3)
-        sharpness = (detail / np.maximum(contrast, 1e-3))[in_place] if in_place.any() else detail
+        contrast = look.structure / np.maximum(self._structure, TINY)
+        sharpness = look.detail / np.maximum(self._detail, TINY) / np.maximum(contrast, TINY)
         return Comparison(
-            float(np.mean(in_place)), float(np.median(contrast)), float(np.median(detail)), float(np.median(sharpness))
+            kept=float(np.mean(in_place)),
+            contrast=float(look.structure.sum() / self._structure.sum()),
+            detail=float(look.detail.sum() / max(self._detail.sum(), TINY)),
+            sharpness=float(np.median(sharpness[steady][in_place])) if in_place.any() else 0.0,
         )
 
 
@@ -154,6 +162,7 @@ class Tamper:
         self._look: Features | None = None
         self._at_ns = 0
         self._moved_ns: int | None = None
+        self._elsewhere = False
         self.looks = 0
 
     @property
@@ -177,13 +186,15 @@ class Tamper:
         seen = self._evidence(look)
         if not look.repeated and not any(seen[k] == 1 or self._alarms[k].raised for k in SCENE if k in self._alarms):
             self._reference.learn(look, seconds)
-        events = [
-            Event("tamper" if alarm.raised else "tamper_clear", moment.at_ns, moment.media_s, kind=kind)
-            for kind, alarm in self._alarms.items()
-            if alarm.step(seen[kind], seconds)
-        ]
+        changed = [kind for kind, alarm in self._alarms.items() if alarm.step(seen[kind], seconds)]
+        if "covered" in changed and "covered" not in self.raised and seen["moved"] == 1 and "moved" in self._alarms:
+            # Something is seen, but not the scene: the camera was turned to a blank wall, and that is no cover.
+            self._elsewhere = True
         self._accept(moment.at_ns)
-        return events
+        return [
+            Event("tamper" if kind in self.raised else "tamper_clear", moment.at_ns, moment.media_s, kind=kind)
+            for kind in changed
+        ]
 
     def _evidence(self, look: Features) -> dict[TamperKind, Evidence]:
         """What speaks for and against each alarm."""
@@ -201,7 +212,8 @@ class Tamper:
         washed = min(_above(look.brightness, WASHED_LEVEL), _below(against.contrast, FLAT))
         blinded = max(white, washed)
         gone = _below(against.kept, c.kept_share)
-        flat = _below(min(against.contrast, against.detail), FLAT)
+        self._elsewhere = self._elsewhere and gone != -1
+        flat = -1 if self._elsewhere else _below(min(against.contrast, against.detail), FLAT)
         covered: Evidence = 0 if blinded == 1 else min(gone, flat)
         defocused: Evidence = 0 if gone == 1 or blinded == 1 else _below(against.sharpness, c.sharp_share)
         moved: Evidence = gone if gone != 1 else 1 if flat == -1 and blinded != 1 else 0
@@ -218,7 +230,7 @@ class Tamper:
         elif self._moved_ns is None:
             self._moved_ns = now_ns
         elif c.accept_s and now_ns - self._moved_ns >= c.accept_s * 1e9 and not {"covered", "blinded"} & {*self.raised}:
-            self._reference = Reference(c.learn_s, c.adapt_s)
+            self._reference, self._elsewhere = Reference(c.learn_s, c.adapt_s), False
 
 
 def _above(value: float, limit: float) -> Evidence:
