@@ -16,6 +16,7 @@ from edge_runtime.detection.detector import CropDetector
 from edge_runtime.engine import open_model
 from edge_runtime.events.appearance import Moment
 from edge_runtime.events.engine import EventEngine
+from edge_runtime.events.tamper import Tamper
 from edge_runtime.health import Health
 from edge_runtime.tracking.tracker import Tracker
 
@@ -58,6 +59,7 @@ class Pipeline:
         assert network is not None
         self.classes = network.classes
         self.events = EventEngine(config, self.classes)
+        self._tamper = Tamper(config.tamper)
         self._tracks: tuple[Track, ...] = ()
         self._last: Moment | None = None
 
@@ -99,6 +101,8 @@ class Pipeline:
         self._last = Moment(frame.captured_ns, frame.media_s, size_wh, wall)
         with health.stage("events"):
             events = self.events.update(tracked, self._last)
+        with health.stage("tamper"):
+            events += self._tamper.update(frame.lores, self._last)
         health.tracks_started += sum(e.type == "track_start" for e in events)
         return Outcome(regions, windows, detections, tracked.live, events)
 
@@ -107,9 +111,11 @@ class Pipeline:
         """Whether any track is left."""
         return bool(self._tracks)
 
-    def skip(self) -> Outcome:
-        """A frame is not looked at: what was going on ends."""
+    def skip(self, frame: Frame) -> Outcome:
+        """Nothing is looked for in a frame: what was going on ends. The camera itself is watched all the same."""
         events, self._last, self._tracks = self.finish(), None, ()
+        with self._health.stage("tamper"):
+            events += self._tamper.update(frame.lores, Moment(frame.captured_ns, frame.media_s, frame.size_wh))
         return Outcome(None, None, Detections.none(self.classes), (), events)
 
     def finish(self) -> list[Event]:

@@ -205,7 +205,7 @@ class Runner:
         start_ns = self.clock.now_ns()
         try:
             looking = self._switches.detection and (self._switches.motion or pipeline.following)
-            outcome = pipeline.process(frame, self.clock.wall().astimezone()) if looking else pipeline.skip()
+            outcome = pipeline.process(frame, self.clock.wall().astimezone()) if looking else pipeline.skip(frame)
             self._tell(desk, outcome.events, pipeline)
             if looking:
                 self.health.frame_done(start_ns)
@@ -227,7 +227,7 @@ class Runner:
             self._viewer.tell(payloads)
         if self.asked.events != "-":
             for event in events:
-                if event.track is not None:
+                if event.track is not None or event.kind is not None:
                     self.say(_sentence(event))
 
     def _show(self, frame: Frame, outcome: Outcome, open_: ExitStack) -> None:
@@ -269,10 +269,12 @@ class Runner:
 
 def _sentence(event: Event) -> str:
     """An event for a person at the terminal."""
+    at = "" if event.media_s is None else f" at {event.media_s:.2f} s"
+    if event.kind is not None:
+        return f"{event.type:<12} {event.kind}{at}"
     assert event.track is not None
     t = event.track
     where = ", ".join(f"{v:.0f}" for v in t.box)
-    at = "" if event.media_s is None else f" at {event.media_s:.2f} s"
     return f"{event.type:<12} {t.label} {t.id}{at}, score {t.score:.2f}, age {t.age_s:.1f} s, box {where}"
 
 
