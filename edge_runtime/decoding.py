@@ -69,7 +69,8 @@ def decode_levels(maps: Sequence[F32], strides: Sequence[int], score_min: float,
         score_min: cells below this are dropped.
         iou_max: overlap beyond which the weaker of two boxes of one class goes.
     """
-    logit_min = np.log(score_min / (1 - score_min)) if 0 < score_min < 1 else np.float64(-np.inf)
+    with np.errstate(divide="ignore"):  # 0 and 1 have logits too: minus and plus infinity
+        logit_min = np.log(np.float64(score_min)) - np.log1p(-np.float64(score_min))
     columns: list[tuple[Boxes, F32, NDArray[np.int32]]] = []
     for values, stride in zip(maps, strides, strict=True):
         k, y, x = np.nonzero(values[:-4] >= logit_min)

@@ -168,3 +168,17 @@ def test_a_torn_teacher_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / CONFIG.model).write_bytes(b"torn")
     with pytest.raises(ModelError, match=r"yolox\.onnx: not a usable model"):
         Teacher(CONFIG, tmp_path)
+
+
+def test_cell_by_cell_it_answers_everywhere_however_unsure(tmp_path: Path) -> None:
+    write_yolox(tmp_path)
+    boxes, scores, labels = Teacher(CONFIG, tmp_path).dense(np.zeros((32, 32, 3), np.uint8))
+    assert (boxes.shape, scores.shape, labels.shape) == ((21, 4), (21,), (21,))
+    np.testing.assert_allclose(boxes[5], [4, 8, 20, 16], atol=0.01)
+    assert np.flatnonzero(scores > 0.1).tolist() == [5, 20]
+
+
+def test_cell_by_cell_a_teacher_of_another_fixed_size_is_refused(tmp_path: Path) -> None:
+    write_yolox(tmp_path)
+    with pytest.raises(ModelError, match=r"yolox\.onnx: takes no picture of 64x32; if its size is fixed"):
+        Teacher(CONFIG, tmp_path).dense(np.zeros((32, 64, 3), np.uint8))
