@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from edge_runtime.config import EventsConfig
-from edge_runtime.datatypes import Event, EventType, Track, TrackFacts
+from edge_runtime.datatypes import Direction, Event, EventType, Track, TrackFacts
 from edge_runtime.tracking.tracker import TrackerOutput
 
 
@@ -41,16 +41,16 @@ class Appearance:
             output: the tracker's tracks after this frame.
             moment: when that was.
         """
-        events = [_event("track_end", t, moment) for t in output.ended if self._told.pop(t.id, None)]
+        events = [track_event("track_end", t, moment) for t in output.ended if self._told.pop(t.id, None)]
         for track in output.live:
             if not track.confirmed:
                 continue
             told = self._told.get(track.id)
             if told is None:
-                events.append(_event("track_start", track, moment))
+                events.append(track_event("track_start", track, moment))
                 self._told[track.id] = moment.at_ns, track
             elif not track.lost and moment.at_ns - told[0] >= self._update_ns:
-                events.append(_event("track_update", track, moment))
+                events.append(track_event("track_update", track, moment))
                 self._told[track.id] = moment.at_ns, track
             else:
                 self._told[track.id] = told[0], track
@@ -58,12 +58,32 @@ class Appearance:
 
     def finish(self, moment: Moment) -> list[Event]:
         """The ends of all tracks still told of: the clip is over, or the program stops."""
-        events = [_event("track_end", track, moment) for _, track in self._told.values()]
+        events = [track_event("track_end", track, moment) for _, track in self._told.values()]
         self._told.clear()
         return events
 
 
-def _event(type_: EventType, track: Track, moment: Moment) -> Event:
+def track_event(
+    type_: EventType,
+    track: Track,
+    moment: Moment,
+    *,
+    zone: str | None = None,
+    line: str | None = None,
+    dwell_s: float | None = None,
+    direction: Direction | None = None,
+) -> Event:
+    """An event about a track."""
     age_s = (moment.at_ns - track.start_ns) / 1e9
     facts = TrackFacts(track.id, track.label, track.score, track.box, age_s)
-    return Event(type_, moment.at_ns, moment.media_s, moment.frame_wh, facts)
+    return Event(
+        type_,
+        moment.at_ns,
+        moment.media_s,
+        moment.frame_wh,
+        facts,
+        zone=zone,
+        line=line,
+        dwell_s=dwell_s,
+        direction=direction,
+    )

@@ -5,8 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from edge_runtime.config import Config
-from edge_runtime.datatypes import Event
+from edge_runtime.datatypes import Direction, Event
 from edge_runtime.events.appearance import Appearance, Moment
+from edge_runtime.events.explanation import Explanation, Listener
+from edge_runtime.events.labels import counted
+from edge_runtime.events.lines import Line
+from edge_runtime.events.succession import Succession
+from edge_runtime.events.zones import Zone
 from edge_runtime.tracking.tracker import TrackerOutput
 
 
@@ -16,27 +21,74 @@ class EventEngine:
     Args:
         config: all settings.
         classes: the labels that the models tell apart.
+        listener: told why each rule did or did not fire.
 
     Raises:
-        ConfigError: a rule asks for a label that no model knows.
+        ConfigError: a rule counts a label that no model knows.
     """
 
-    def __init__(self, config: Config, classes: Sequence[str]) -> None:
+    def __init__(self, config: Config, classes: Sequence[str], listener: Listener | None = None) -> None:
+        self._classes = tuple(classes)
+        self._explanation = Explanation(listener)
         self._appearance = Appearance(config.events)
+        self._succession = Succession()
+        self._zones = self._made_zones(config)
+        self._lines = self._made_lines(config)
 
     def update(self, output: TrackerOutput, moment: Moment) -> list[Event]:
-        """The events of one frame.
+        """The events of one frame: starts and updates, lines, zones, then ends.
 
         Args:
             output: the tracker's tracks after this frame.
             moment: when that was.
         """
-        return self._appearance.update(output, moment)
+        told = self._appearance.update(output, moment)
+        successors = self._succession.update(output, moment)
+        events = [e for e in told if e.type != "track_end"]
+        for line in self._lines:
+            events += line.update(output, moment, successors)
+        for zone in self._zones:
+            events += zone.update(output, moment)
+        return events + [e for e in told if e.type == "track_end"]
 
     def counts(self) -> dict[tuple[str, str], int]:
-        """How many tracks of each label are in each zone: {(zone, label): tracks}, zeros included once seen."""
-        return {}
+        """How many tracks are in each zone: {(zone, label): tracks}, for each label it counts, zeros included.
+
+        A zone that lists labels or groups counts by those names, one that lists none by every label.
+        """
+        return {(zone.config.name, name): n for zone in self._zones for name, n in zone.counts().items()}
+
+    def crossings(self) -> dict[tuple[str, Direction], int]:
+        """How often each line was crossed each way since the start: {(line, direction): times}."""
+        return {(line.config.name, direction): n for line in self._lines for direction, n in line.crossings.items()}
+
+    def apply(self, config: Config, moment: Moment) -> list[Event]:
+        """Take other zones and lines; tracks go on. The zone_leave of zones that are gone or changed are told.
+
+        Raises:
+            ConfigError: a rule counts a label that no model knows; the old rules stay in force.
+        """
+        zones, lines = self._made_zones(config), self._made_lines(config)
+        kept_zones = {zone.config: zone for zone in self._zones}
+        kept_lines = {line.config: line for line in self._lines}
+        events = [e for z in self._zones if z.config not in config.zones for e in z.finish(moment)]
+        self._zones = [kept_zones.get(zone.config, zone) for zone in zones]
+        self._lines = [kept_lines.get(line.config, line) for line in lines]
+        return events
 
     def finish(self, moment: Moment) -> list[Event]:
         """The ends of all that is still going on: the clip is over, or the program stops."""
-        return self._appearance.finish(moment)
+        events = [event for zone in self._zones for event in zone.finish(moment)]
+        return events + self._appearance.finish(moment)
+
+    def _made_zones(self, config: Config) -> list[Zone]:
+        return [
+            Zone(zone, counted(zone.labels, self._classes, f"zones[{i}]"), self._explanation)
+            for i, zone in enumerate(config.zones)
+        ]
+
+    def _made_lines(self, config: Config) -> list[Line]:
+        return [
+            Line(line, counted(line.labels, self._classes, f"lines[{i}]"), self._explanation)
+            for i, line in enumerate(config.lines)
+        ]

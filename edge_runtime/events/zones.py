@@ -1,0 +1,219 @@
+"""Areas that tracks enter, stay in and leave: `zone_enter`, `zone_leave`, `dwell`, and how many are inside.
+
+Both ways take time: a track enters after it stood inside for `enter_s` without a break, and leaves after it stood
+outside, or was gone, for `leave_s`. One that comes back after it left needs `leave_s` inside, so that no two events
+of one track in one zone are closer than `leave_s`, but where the program or the schedule ends them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from edge_runtime import polygons
+from edge_runtime.config import ZoneConfig
+from edge_runtime.datatypes import Event, Track
+from edge_runtime.events import schedule
+from edge_runtime.events.appearance import Moment, track_event
+from edge_runtime.events.explanation import Explanation
+from edge_runtime.events.footing import ground_point, side_px
+from edge_runtime.settings import toml
+from edge_runtime.tracking.tracker import TrackerOutput
+
+
+@dataclass(slots=True)
+class _Stay:
+    """What a zone remembers of one track.
+
+    Attributes:
+        track: as it was last.
+        inside_ns: since when it has stood inside; None: outside, and not entered.
+        outside_ns: since when it has stood outside or been gone, after it entered.
+        label: its label when it entered; None: not entered.
+        told: whether a zone_enter was told.
+        dwelt: whether the dwell was.
+        returning: whether it left before.
+        over: whether its track has ended.
+    """
+
+    track: Track
+    inside_ns: int | None = None
+    outside_ns: int | None = None
+    label: str | None = None
+    told: bool = False
+    dwelt: bool = False
+    returning: bool = False
+    over: bool = False
+
+
+class Zone:
+    """One zone; one verb: `update` with each frame's tracks.
+
+    Args:
+        config: the zone.
+        counted: for each name that is counted, the labels of tracks it stands for.
+        explanation: told why.
+    """
+
+    def __init__(self, config: ZoneConfig, counted: Mapping[str, frozenset[str]], explanation: Explanation) -> None:
+        self.config = config
+        self._rule = f"zone {config.name}"
+        self._counted = counted
+        self._labels = frozenset().union(*counted.values())
+        self._explanation = explanation
+        self._schedule = schedule.parse(config.active)
+        self._stays: dict[int, _Stay] = {}
+        self._left_ns: dict[str, int] = {}
+
+    def update(self, output: TrackerOutput, moment: Moment) -> list[Event]:
+        """The events of one frame, in order of track."""
+        if not self._schedule.active(moment.wall):
+            for track in output.live:
+                self._note(track, moment, "schedule", f"outside its schedule {toml(self.config.active)}")
+            return self.finish(moment)
+        for track in output.ended:
+            if track.id in self._stays:
+                self._stays[track.id].over = True
+        for track in output.live:
+            stay = self._stays.setdefault(track.id, _Stay(track))
+            stay.track = track
+        return [event for id_ in sorted(self._stays) for event in self._step(self._stays[id_], moment)]
+
+    def counts(self) -> dict[str, int]:
+        """How many tracks are inside, by counted name; those whose zone_enter a cool-down holds back, too."""
+        inside = [stay.label for stay in self._stays.values() if stay.label is not None]
+        return {name: sum(label in labels for label in inside) for name, labels in self._counted.items()}
+
+    def finish(self, moment: Moment) -> list[Event]:
+        """The zone_leave of all that were told of."""
+        events = []
+        for stay in self._stays.values():
+            if stay.label is not None:
+                until_ns = stay.track.seen_ns if stay.outside_ns is None else stay.outside_ns
+                events += self._leave(stay, moment, until_ns, "the zone ends")
+        self._stays.clear()
+        return events
+
+    def _step(self, stay: _Stay, moment: Moment) -> list[Event]:
+        """Bring one stay up to date."""
+        track = stay.track
+        if stay.over:
+            if stay.label is None:
+                del self._stays[track.id]
+                self._explanation.forget(track, self._rule)
+                return []
+            if stay.outside_ns is None:
+                stay.outside_ns = track.seen_ns
+        elif not track.lost:  # where a lost track is, nobody knows: it stays as it was
+            inside = self._contains(track, moment)
+            if stay.label is not None:
+                return self._stayed(stay, moment, inside=inside)
+            return self._entering(stay, moment, inside=inside)
+        if stay.label is not None and stay.outside_ns is not None:
+            return self._leaving(stay, moment)
+        return []
+
+    def _contains(self, track: Track, moment: Moment) -> bool:
+        x, y = ground_point(track, moment.frame_wh)
+        w, h = moment.frame_wh
+        return polygons.contains(self.config.points, (x / w, y / h))
+
+    def _entering(self, stay: _Stay, moment: Moment, *, inside: bool) -> list[Event]:
+        """One frame of a track that has not entered."""
+        track, c = stay.track, self.config
+        unfit = self._unfit(track, moment) if inside else None
+        if not inside or unfit is not None:
+            if stay.inside_ns is not None and not inside:
+                after_s = (moment.at_ns - stay.inside_ns) / 1e9
+                self._note(track, moment, "brushed", f"left again after {after_s:.2f} s inside; enter_s = {c.enter_s}")
+            elif unfit is not None:
+                self._note(track, moment, unfit.split()[0], f"inside, but {unfit}")
+            elif stay.returning is False:
+                self._note(track, moment, "outside", "stands outside")
+            stay.inside_ns = None
+            return []
+        if stay.inside_ns is None:
+            stay.inside_ns = moment.at_ns
+            self._note(track, moment, f"inside {moment.at_ns}", "stands inside")
+        needed_s = max(c.enter_s, c.leave_s) if stay.returning else c.enter_s
+        if moment.at_ns - stay.inside_ns < needed_s * 1e9 or not track.confirmed:
+            return []
+        stay.label = track.label
+        return self._stayed(stay, moment, inside=True)
+
+    def _unfit(self, track: Track, moment: Moment) -> str | None:
+        """Why this track may not enter, if so."""
+        c = self.config
+        age_s = (moment.at_ns - track.start_ns) / 1e9
+        if track.label not in self._labels:
+            return f"label {track.label} is not among {', '.join(sorted(self._labels))}"
+        if track.score < c.min_score:
+            return f"score {track.score:.2f} is below min_score = {c.min_score}"
+        if side_px(track) < c.min_side_px:
+            return f"side {side_px(track):.0f} px is below min_side_px = {c.min_side_px}"
+        if age_s < c.min_age_s:
+            return f"age {age_s:.2f} s is below min_age_s = {c.min_age_s}"
+        return None
+
+    def _stayed(self, stay: _Stay, moment: Moment, *, inside: bool) -> list[Event]:
+        """One frame of a track that has entered and is seen."""
+        track, c = stay.track, self.config
+        if not inside:
+            if stay.outside_ns is None:
+                stay.outside_ns = moment.at_ns
+                self._note(track, moment, "leaving", "stands outside")
+            return self._leaving(stay, moment)
+        if stay.outside_ns is not None:
+            away_s = (moment.at_ns - stay.outside_ns) / 1e9
+            self._note(track, moment, "back", f"back inside after {away_s:.2f} s; leave_s = {c.leave_s}")
+            stay.outside_ns = None
+        assert stay.inside_ns is not None
+        assert stay.label is not None
+        inside_s = (moment.at_ns - stay.inside_ns) / 1e9
+        events = []
+        if not stay.told:
+            since_s = (moment.at_ns - self._left_ns.get(stay.label, -(1 << 62))) / 1e9
+            if since_s < c.cooldown_s:
+                self._note(track, moment, "cooldown", f"inside, but another {stay.label} left {since_s:.2f} s ago; "
+                           f"cooldown_s = {c.cooldown_s}")  # fmt: skip
+                return []
+            stay.told = True
+            self._fire(track, moment, f"zone_enter: inside for {inside_s:.2f} s, score {track.score:.2f}")
+            events.append(track_event("zone_enter", track, moment, zone=c.name))
+        if c.dwell_s and not stay.dwelt and inside_s >= c.dwell_s:
+            stay.dwelt = True
+            self._fire(track, moment, f"dwell: inside for {inside_s:.2f} s; dwell_s = {c.dwell_s}")
+            events.append(track_event("dwell", track, moment, zone=c.name, dwell_s=inside_s))
+        return events
+
+    def _leaving(self, stay: _Stay, moment: Moment) -> list[Event]:
+        """Whether a track that stands outside, or is over, has been away long enough."""
+        assert stay.outside_ns is not None
+        away_s = (moment.at_ns - stay.outside_ns) / 1e9
+        if away_s < self.config.leave_s:
+            return []
+        how = "gone" if stay.over else "outside"
+        events = self._leave(stay, moment, stay.outside_ns, f"{how} for {away_s:.2f} s")
+        if stay.over:
+            del self._stays[stay.track.id]
+            self._explanation.forget(stay.track, self._rule)
+        else:
+            self._stays[stay.track.id] = _Stay(stay.track, returning=True)
+        return events
+
+    def _leave(self, stay: _Stay, moment: Moment, outside_ns: int, why: str) -> list[Event]:
+        """The zone_leave of a stay, if its zone_enter was told."""
+        assert stay.inside_ns is not None
+        assert stay.label is not None
+        if not stay.told:
+            return []
+        dwell_s = max(outside_ns - stay.inside_ns, 0) / 1e9
+        self._left_ns[stay.label] = moment.at_ns
+        self._fire(stay.track, moment, f"zone_leave: {why}, after {dwell_s:.2f} s inside")
+        return [track_event("zone_leave", stay.track, moment, zone=self.config.name, dwell_s=dwell_s)]
+
+    def _note(self, track: Track, moment: Moment, reason: str, text: str) -> None:
+        self._explanation.note(moment, track, self._rule, reason, text)
+
+    def _fire(self, track: Track, moment: Moment, text: str) -> None:
+        self._explanation.note(moment, track, self._rule, text, text, fired=True)
