@@ -35,7 +35,8 @@ class Announcement:
         self._topic, self._memory, self._put, self._rng = topic, memory, put, rng
         self._device: dict[str, Any] = {}
         self._gone: dict[str, Component] = {}
-        self._online, self._saved = False, True
+        self._online: bool | None = None  # what it said since the last tick
+        self._saved = True
         self._again_ns = self._withdraw_ns = 0
         self._known = self._remembered()
 
@@ -47,22 +48,25 @@ class Announcement:
             states: the retained topics that are in use.
         """
         known, self._device, now = self._known, device, sorted(states)
-        if known["topic"] == (self._topic or ""):
+        moved = known["topic"] not in ("", self._topic or "")
+        if not moved:
             self._gone = {key: old for key, old in known["components"].items() if key not in device["components"]}
-        elif known["topic"]:
+        else:
             self._put(known["topic"], "")
         for state in known["states"]:
             if state not in now:
                 self._put(state, "")
         components = {**device["components"], **self._gone} if self._topic is not None else {}
-        self._known = {"topic": self._topic or "", "components": components, "states": now}
-        self._saved = False
+        self._known = {"topic": self._topic or "", "components": components, "states": sorted({*now, *known["states"]})}
+        if not moved:
+            self._remember()  # before anyone is told: a run that ends now leaves nothing unknown behind
+        self._known["states"], self._saved = now, False
         self._publish(withdrawn(self._gone))
 
     def heard(self, _topic: str, payload: bytes, _retained: bool) -> None:
         """Home Assistant's word about itself; from paho's thread."""
-        if payload == b"online":
-            self._online = True
+        if payload in (b"online", b"offline"):
+            self._online = payload == b"online"
 
     def tick(self, now_ns: int, connected: bool) -> None:
         """Do what is due.
@@ -74,9 +78,9 @@ class Announcement:
         if connected and not self._saved:
             self._saved = True
             self._remember()
-        if self._online:
-            self._online = False
-            self._again_ns = now_ns + round(self._rng.uniform(*AGAIN_S) * 1e9)
+        if self._online is not None:
+            self._again_ns = now_ns + round(self._rng.uniform(*AGAIN_S) * 1e9) if self._online else 0
+            self._online, self._withdraw_ns = None, 0
         if self._again_ns and now_ns >= self._again_ns:
             self._again_ns = 0
             self._publish(self._gone)

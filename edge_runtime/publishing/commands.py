@@ -81,8 +81,8 @@ class Switches:
             return {}
         try:
             found = json.loads(self._path.read_text())
-            return {name: bool(found[name]) for name in KEPT if name in found}
-        except (OSError, ValueError, TypeError) as error:
+            return {name: bool(found[name]) for name in KEPT}
+        except (OSError, ValueError, TypeError, KeyError) as error:
             self._say(f"{self._path}: the switches cannot be read ({error}); privacy is on until it is switched")
             return {"privacy": True}
 

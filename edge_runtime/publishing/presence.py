@@ -105,8 +105,8 @@ class Presence:
     def health(self, facts: dict[str, Any]) -> None:
         """The counters, with the frame rate since the last ones and the board's temperature."""
         frames, uptime_s = facts["frames_processed"], facts["uptime_s"]
-        passed_s = max(uptime_s - self._uptime_s, 1e-3)
-        now = {"fps_now": round((frames - self._frames) / passed_s, 2), "temperature_c": board_temperature_c()}
+        fps = (frames - self._frames) / max(uptime_s - self._uptime_s, 1e-3) if self._uptime_s else None
+        now = {"fps_now": None if fps is None else round(fps, 2), "temperature_c": board_temperature_c()}
         self._frames, self._uptime_s = frames, uptime_s
         self._mqtt.publish_health(facts | now)
 

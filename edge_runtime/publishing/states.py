@@ -6,21 +6,13 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from edge_runtime.config import Config
-from edge_runtime.datatypes import VEHICLES, Event
+from edge_runtime.datatypes import Event
 from edge_runtime.publishing.topics import Topics
 
-GROUP = "vehicle"
-"""A zone may name it for all vehicles; they are then counted as one."""
 
-
-def counted_labels(config: Config, classes: Sequence[str]) -> dict[tuple[str, str], tuple[str, ...]]:
-    """What is counted: (zone, label or group as configured) and the labels of tracks that count for it."""
-    found: dict[tuple[str, str], tuple[str, ...]] = {}
-    for zone in config.zones:
-        for label in zone.labels or classes:
-            grouped = label == GROUP and label not in classes
-            found[zone.name, label] = tuple(name for name in classes if name in VEHICLES) if grouped else (label,)
-    return found
+def counted_labels(config: Config, classes: Sequence[str]) -> list[tuple[str, str]]:
+    """What is counted: each zone with the labels or groups it names, or with all that the models know."""
+    return [(zone.name, label) for zone in config.zones for label in zone.labels or classes]
 
 
 class States:
@@ -55,9 +47,9 @@ class States:
         return frozenset(self._all)
 
     def counts(self, counts: Mapping[tuple[str, str], int]) -> None:
-        """How many tracks of each label are in each zone now; none where nothing is said."""
-        for (zone, label), members in self._counted.items():
-            self._say(self._topics.count(zone, label), str(sum(counts.get((zone, member), 0) for member in members)))
+        """How many are in each zone now, by the names they are counted under; none where nothing is said."""
+        for zone, label in self._counted:
+            self._say(self._topics.count(zone, label), str(counts.get((zone, label), 0)))
 
     def update(self, events: Iterable[Event]) -> None:
         """What happened in one frame."""
