@@ -42,8 +42,8 @@ class FrigateObjects:
         key = event["boot"], track["id"]
         known = self._objects.get(key)
         if known is None:
-            if event["type"] == "track_end":
-                return None
+            if event["type"] not in ("track_start", "track_update", "zone_enter"):
+                return None  # after its end, or before anybody was told of it
             known = self._objects[key] = _Object(event)
             before: Told = known.told | {
                 "false_positive": True,
