@@ -43,6 +43,7 @@ class CameraConfig:
     lores_wh: tuple[int, int] = setting((320, 240), "the small picture fits into this, own aspect", low=32)
     retry_s: float = setting(0.5, "wait before a lost camera is opened again; doubles each time", low=0.01)
     retry_max_s: float = setting(30.0, "longest wait between two tries", low=0.01)
+    stalled_s: float = setting(10.0, "no frame processed for so long: the node's status is offline", low=1)
 
 
 @dataclass(frozen=True, slots=True)

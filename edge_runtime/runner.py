@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -22,12 +23,16 @@ from edge_runtime.health import Health
 from edge_runtime.imaging.colour import to_bgr
 from edge_runtime.imaging.draw import annotate
 from edge_runtime.imaging.record import Recorder
+from edge_runtime.liveness import Liveness
 from edge_runtime.pipeline import Outcome, Pipeline
 from edge_runtime.publishing.commands import Switches
+from edge_runtime.publishing.console import sentence
 from edge_runtime.publishing.desk import EventDesk, Publisher
 from edge_runtime.publishing.outbox import Outbox
+from edge_runtime.watchdog import Watchdog
 
 if TYPE_CHECKING:
+    from edge_runtime.publishing.mqtt import MqttPublisher
     from edge_runtime.publishing.presence import Presence
 
 HEALTH_S = 10.0
@@ -91,7 +96,9 @@ class Runner:
     ) -> None:
         self.config, self.asked, self.clock, self.say, self.stopping = config, asked, clock, say, stopping
         self.health = Health(clock)
+        self._mqtt: MqttPublisher | None = None
         self._presence: Presence | None = None
+        self._liveness = Liveness(config.camera.stalled_s, config.camera.fps, self._say_online, say)
         self._switches = Switches(None, say)
         self._viewer: Viewer | None = None
         self._recorder: Recorder | None = None
@@ -108,10 +115,15 @@ class Runner:
             pipeline = Pipeline(self.config, self.health)
             desk = self._desk(open_, pipeline, live=source.live)
             self._viewer = self._page(open_)
+            watchdog = open_.enter_context(Watchdog(os.environ))
             frames = open_.enter_context(self._frames(source))
             try:
                 for frame in frames:
-                    self._one(frame, pipeline, desk, open_)
+                    if frame is not None:
+                        self._one(frame, pipeline, desk, open_)
+                        self._liveness.fed(self.clock.now_ns())
+                        watchdog.fed(self.clock.now_ns())
+                    self._liveness.check(self.clock.now_ns())
                     self._recount(frames, every_s=HEALTH_S)
             finally:
                 # What is still going on ends now, and is told of, however the loop ended.
@@ -138,7 +150,14 @@ class Runner:
         if self.asked.fast:
             return EveryFrame(source, self.stopping)
         camera = self.config.camera
-        mailbox = LatestFrame(source, self.clock, camera.retry_s, camera.retry_max_s, self.say)
+        mailbox = LatestFrame(
+            source,
+            self.clock,
+            camera.retry_s,
+            camera.retry_max_s,
+            self.say,
+            on_frame=lambda: self._liveness.check(self.clock.now_ns()),
+        )
         return NewestFrame(mailbox, self.stopping)
 
     def _desk(self, open_: ExitStack, pipeline: Pipeline, *, live: bool) -> EventDesk:
@@ -172,7 +191,9 @@ class Runner:
                 keepalive_s=c.mqtt.keepalive_s,
                 on_problem=self.say,
                 newest=not embedded,
+                online=False,
             )
+            self._mqtt = mqtt
             open_.callback(mqtt.close, DRAIN_S)
             self._presence = Presence(c, mqtt, url, pipeline.classes, say=self.say)
             open_.callback(self._presence.close)
@@ -188,6 +209,10 @@ class Runner:
             clock=self.clock,
             live=live,
         )
+
+    def _say_online(self, online: bool) -> None:
+        if self._mqtt is not None:
+            self._mqtt.say_online(online)
 
     def _page(self, open_: ExitStack) -> Viewer | None:
         if not self.config.web.listen:
@@ -228,7 +253,7 @@ class Runner:
         if self.asked.events != "-":
             for event in events:
                 if event.track is not None or event.kind is not None:
-                    self.say(_sentence(event))
+                    self.say(sentence(event))
 
     def _show(self, frame: Frame, outcome: Outcome, open_: ExitStack) -> None:
         """Draw for whoever looks: the page's viewers, the recording."""
@@ -265,17 +290,6 @@ class Runner:
             if now_ns - self._told_ns >= every_s * 1e9:
                 self._told_ns = now_ns
                 self._presence.health(self.health.as_dict())
-
-
-def _sentence(event: Event) -> str:
-    """An event for a person at the terminal."""
-    at = "" if event.media_s is None else f" at {event.media_s:.2f} s"
-    if event.kind is not None:
-        return f"{event.type:<12} {event.kind}{at}"
-    assert event.track is not None
-    t = event.track
-    where = ", ".join(f"{v:.0f}" for v in t.box)
-    return f"{event.type:<12} {t.label} {t.id}{at}, score {t.score:.2f}, age {t.age_s:.1f} s, box {where}"
 
 
 def _write_stats(path: Path, health: Health) -> None:

@@ -23,7 +23,8 @@ class Frames(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
 
-    def __iter__(self) -> Iterator[Frame]: ...
+    def __iter__(self) -> Iterator[Frame | None]:
+        """The frames; None when a while has passed without one."""
 
     def counts(self) -> tuple[int, int, int]:
         """Frames seen, frames dropped, times the camera was opened again."""
@@ -44,7 +45,7 @@ class EveryFrame:
     ) -> None:
         self._source.__exit__(kind, error, trace)
 
-    def __iter__(self) -> Iterator[Frame]:
+    def __iter__(self) -> Iterator[Frame | None]:
         while not self._stopping() and (frame := self._source.read()) is not None:
             self._seen += 1
             yield frame
@@ -69,11 +70,9 @@ class NewestFrame:
     ) -> None:
         self._mailbox.__exit__(kind, error, trace)
 
-    def __iter__(self) -> Iterator[Frame]:
+    def __iter__(self) -> Iterator[Frame | None]:
         while not self._stopping() and not self._mailbox.ended:
-            frame = self._mailbox.get(WAIT_S)
-            if frame is not None:
-                yield frame
+            yield self._mailbox.get(WAIT_S)
 
     def counts(self) -> tuple[int, int, int]:
         """See `Frames`."""

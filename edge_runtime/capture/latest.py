@@ -32,6 +32,7 @@ class LatestFrame:
         retry_s: first pause before a lost source is opened again.
         retry_max_s: longest pause.
         on_problem: told, from the thread, of each outage once and of its end.
+        on_frame: called, from the thread, after each frame that it has read.
 
     Attributes:
         seen: frames read.
@@ -46,6 +47,7 @@ class LatestFrame:
         retry_s: float,
         retry_max_s: float,
         on_problem: Callable[[str], None],
+        on_frame: Callable[[], None] = lambda: None,
     ) -> None:
         self.name = source.name
         self.live = source.live
@@ -57,6 +59,7 @@ class LatestFrame:
         self._retry_s = retry_s
         self._retry_max_s = retry_max_s
         self._on_problem = on_problem
+        self._on_frame = on_frame
         self._changed = threading.Condition()
         self._stop = False
         self._finished = False
@@ -146,6 +149,7 @@ class LatestFrame:
                     away_s = (self._clock.now_ns() - lost_ns) / 1e9
                     self._on_problem(f"{self.name}: back after {away_s:.1f} s")
                 self._put(frame)
+                self._on_frame()
         finally:
             if opened:
                 self._source.__exit__(None, None, None)

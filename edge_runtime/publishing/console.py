@@ -1,4 +1,4 @@
-"""Events as JSON lines on standard output or in a file."""
+"""Events as JSON lines on standard output or in a file, and as sentences for a person at the terminal."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 from types import TracebackType
 from typing import Self
 
+from edge_runtime.datatypes import Event
 from edge_runtime.errors import StorageError
 from edge_runtime.publishing.outbox import Row
 
@@ -68,3 +69,14 @@ class JsonLines:
 
     def _unwritable(self, error: OSError) -> StorageError:
         return StorageError(f"{self._target}: events cannot be written there ({error.strerror}); check --events")
+
+
+def sentence(event: Event) -> str:
+    """An event for a person at the terminal."""
+    at = "" if event.media_s is None else f" at {event.media_s:.2f} s"
+    if event.kind is not None:
+        return f"{event.type:<12} {event.kind}{at}"
+    assert event.track is not None
+    t = event.track
+    where = ", ".join(f"{v:.0f}" for v in t.box)
+    return f"{event.type:<12} {t.label} {t.id}{at}, score {t.score:.2f}, age {t.age_s:.1f} s, box {where}"

@@ -18,9 +18,10 @@ from edge_runtime.publishing.address import check_topic_names, parse_broker
 from edge_runtime.publishing.client import LEAVE_S, leave, make_client
 from edge_runtime.publishing.outbox import Outbox, Row
 from edge_runtime.publishing.side_topics import SideTopics
+from edge_runtime.publishing.status import Status
 
 if TYPE_CHECKING:
-    from paho.mqtt.client import Client, ConnectFlags, MQTTMessageInfo
+    from paho.mqtt.client import Client, ConnectFlags
     from paho.mqtt.properties import Properties
     from paho.mqtt.reasoncodes import ReasonCode
 
@@ -44,6 +45,7 @@ class MqttPublisher:
         keepalive_s: silence after which the broker declares the node dead and publishes its last will.
         on_problem: told of each outage once, and of its end; from paho's thread.
         newest: begin with MQTT 5; false where the broker is known to speak 3.1.1 only.
+        online: what the status says until `say_online` is told otherwise.
 
     Attributes:
         side: what shares the connection with the events.
@@ -64,6 +66,7 @@ class MqttPublisher:
         keepalive_s: int,
         on_problem: Callable[[str], None],
         newest: bool = True,
+        online: bool = True,
     ) -> None:
         check_topic_names(root, node)
         self._address = parse_broker(url)
@@ -80,7 +83,7 @@ class MqttPublisher:
         self._connected, self._left = threading.Event(), threading.Event()
         self._greeted = self._open = self._down = self._closing = False
         self._window = WINDOW - STATUS_ROOM
-        self._online: MQTTMessageInfo | None = None
+        self._status = Status(f"{self._topic}/status", online)
         self._newest = newest
         self.side = SideTopics()
         self._client = self._made()
@@ -93,6 +96,11 @@ class MqttPublisher:
     def publish_health(self, facts: dict[str, Any]) -> None:
         """The counters, retained."""
         self.side.put(f"{self._topic}/health", json.dumps(facts))
+        self._send()
+
+    def say_online(self, online: bool) -> None:
+        """Change the retained status; while there is no connection it is offline in any case."""
+        self._status.online = online
         self._send()
 
     def wait_connected(self, timeout_s: float) -> bool:
@@ -133,7 +141,7 @@ class MqttPublisher:
             self._client = client
             self._under_way.clear()
             self._open = False
-        self._online = None
+        self._status.forget()
         self._start(client)
         old.disconnect()
 
@@ -169,9 +177,8 @@ class MqttPublisher:
         allowed = getattr(properties, "ReceiveMaximum", WINDOW)
         self._window = max(1, min(WINDOW, allowed) - STATUS_ROOM)
         # Rows wait for the first answer (`_on_publish`): paho sends what was under way only after this returns,
-        # and newer rows must not overtake it. An "online" that was not answered it sends again, too.
-        if self._online is None or self._online.is_published():
-            self._online = client.publish(f"{self._topic}/status", "online", qos=1, retain=True)
+        # and newer rows must not overtake it. A status that was not answered it sends again, too.
+        self._status.send(client, anew=True)
         self._connected.set()
         self.side.opened(client)
         if self._down:
@@ -261,6 +268,8 @@ class MqttPublisher:
 
     def _send_window(self) -> None:
         client = self._client
+        if self._open:
+            self._status.send(client)
         with self._book:
             # Before the outbox is read: a row acknowledged in between is then in neither.
             busy = set(self._under_way.values())
