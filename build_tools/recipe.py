@@ -47,8 +47,9 @@ class TeacherEntry:
 class NetEntry:
     """The network: its family, widths and depths."""
 
-    family: Literal["centre", "pyramid"] = setting(
-        "centre", "centre: heat maps at stride 8 | pyramid: scores and boxes at strides 8, 16 and 32"
+    family: Literal["centre", "pyramid", "patch"] = setting(
+        "centre",
+        "centre: heat maps at stride 8 | pyramid: scores and boxes at strides 8, 16 and 32 | patch: one probability",
     )
     stem: int = setting(16, "channels at stride 2", low=1)
     widths: tuple[int, int, int, int] = setting((32, 64, 64, 96), "channels at strides 4, 8, 16, 32", low=1)
@@ -68,6 +69,7 @@ class TrainEntry:
     average: float = setting(0.999, "decay of the running average of weights that is kept", low=0, high=1)
     box_weight: float = setting(3.0, "weight of the box loss beside the heat loss", low=0)
     held_out: float = setting(0.06, "share of the pictures kept for validation", low=0, high=0.5)
+    held_back: float = setting(0.0, "classifier: share of the frames that is only reported on", low=0, high=0.5)
     validate_every: int = setting(4, "epochs between two validations", low=1)
     threads: int = setting(1, "CPU threads", low=1)
     workers: int = setting(1, "processes that prepare pictures", low=0)
@@ -90,11 +92,12 @@ class PhaseEntry:
 class EvaluationEntry:
     """What accuracy is measured on, before the first pass and after each."""
 
-    kind: Literal["agreement", "mnist", "coco", "none"] = setting(
-        "agreement", "agreement: outputs against the input model's on calibration data, no labels | mnist | coco | none"
+    kind: Literal["agreement", "mnist", "coco", "slots", "none"] = setting(
+        "agreement",
+        "agreement: outputs against the input model's on calibration data, no labels | mnist | coco | slots | none",
     )
-    data: str = setting("", "MNIST folder, or COCO-form JSON; relative to the recipe")
-    images: str = setting("", "coco: folder its file names are relative to")
+    data: str = setting("", "MNIST folder, COCO-form JSON, or slots JSON; relative to the recipe")
+    images: str = setting("", "coco, slots: folder its file names are relative to")
     decoder: Literal["centre", "yunet", "ultraface", "yolox"] = setting("centre", "coco: how outputs are read")
     metric: str = setting("", "main figure: error, ap8, ap50 ...; empty: the kind's own")
     split: Literal["validation", "test"] = setting("validation", "mnist: the last 5,000 training digits | test")
@@ -145,7 +148,7 @@ class Recipe:
     """A whole recipe."""
 
     name: str = setting("", "name of the model")
-    task: Literal["attention", "detector"] = setting("attention", "what the runtime uses it for")
+    task: Literal["attention", "detector", "classifier"] = setting("attention", "what the runtime uses it for")
     classes: tuple[str, ...] = setting((), "classes in the order of the network's outputs")
     groups: dict[str, tuple[str, ...]] = field(default_factory=dict)  # labels that make up a class of another name
     size_wh: tuple[int, int] = setting((320, 240), "input size it is measured at", low=32)
@@ -208,7 +211,8 @@ def load(path: Path) -> Recipe:
     for w, h in recipe.train.sizes_wh:
         if w % 32 or h % 32 or (recipe.train.view == "crop" and w != h):
             raise RecipeError(f"{path}: train.sizes_wh has {w}x{h}: must be multiples of 32, and square for crops")
-    recipe.members()
+    if recipe.task != "classifier":  # whose classes are states, not labels
+        recipe.members()
     return recipe
 
 

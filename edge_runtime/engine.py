@@ -25,7 +25,7 @@ class ModelFacts:
 
     Attributes:
         name: of the model.
-        task: `attention` or `detector`.
+        task: `attention`, `detector` or `classifier`.
         classes: in the order of its maps.
         size_wh: the input it was trained and measured at; other sizes work too.
         size_multiple: input sides are padded to this.
@@ -45,6 +45,8 @@ class ModelFacts:
         """Channels and stride of each output, by name."""
         if self.decoding == "levels":
             return {f"level{s}": (len(self.classes) + 4, s) for s in self.strides}
+        if self.decoding == "probability":
+            return {"probability": (len(self.classes), self.strides[0])}
         return {"heat": (len(self.classes), self.strides[0]), "box": (4, self.strides[0])}
 
 

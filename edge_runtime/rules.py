@@ -80,6 +80,7 @@ class ParkingConfig:
     """How slots are judged."""
 
     model: str = setting("slot_classifier", "a model in models/ by name, or a path")
+    every_s: float = setting(1.0, "seconds between two looks at the slots", low=0.1)
     min_dwell_s: float = setting(10.0, "a slot is occupied, or free, this long before it is told", low=0)
 
 

@@ -11,7 +11,9 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     train = commands.add_parser("train", help="train a network from a recipe")
     train.add_argument("recipe", type=Path, help="TOML recipe; see models/*.toml")
     train.add_argument("--out", type=Path, help="folder for checkpoints, curves and the ONNX (default: runs/NAME)")
-    train.add_argument("--resume", action="store_true", help="go on after the last finished epoch in --out")
+    train.add_argument(
+        "--resume", action="store_true", help="go on after the last finished epoch in --out; a classifier starts anew"
+    )
     train.set_defaults(run=run)
 
 
@@ -19,8 +21,15 @@ def run(args: argparse.Namespace) -> int:
     """Run it; the exit code."""
     # torch takes seconds to import: only the command that trains pays for it
     from build_tools import recipe
-    from build_tools.training.trainer import Trainer
 
-    out = args.out or Path("runs") / recipe.load(args.recipe).name
-    Trainer(args.recipe, out, args.resume).run()
+    what = recipe.load(args.recipe)
+    out = args.out or Path("runs") / what.name
+    if what.task == "classifier":
+        from build_tools.training.classifier_trainer import ClassifierTrainer
+
+        ClassifierTrainer(args.recipe, out).run()
+    else:
+        from build_tools.training.trainer import Trainer
+
+        Trainer(args.recipe, out, args.resume).run()
     return 0

@@ -6,21 +6,28 @@ import copy
 import json
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import onnx
 import torch
 from torch import Tensor, nn
 
-from build_tools.training.task import Task
-
 OPSET = 17
+
+
+class Outputs(Protocol):
+    """What of a family of networks the export needs; `task.Task` has it."""
+
+    outputs: tuple[str, ...]
+
+    def deployed(self, outputs: Any) -> tuple[Tensor, ...]:
+        """The outputs as the exported network gives them."""
 
 
 class _Deployed(nn.Module):
     """The network as it runs on the node: input scale folded into the stem, outputs as its decoding reads them."""
 
-    def __init__(self, net: nn.Module, task: Task) -> None:
+    def __init__(self, net: nn.Module, task: Outputs) -> None:
         super().__init__()
         self.task = task
         self.net: Any = copy.deepcopy(net).eval().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
@@ -32,7 +39,7 @@ class _Deployed(nn.Module):
         return self.task.deployed(self.net(bgr))
 
 
-def export_onnx(net: nn.Module, task: Task, size_wh: tuple[int, int], facts: dict[str, Any], path: Path) -> None:
+def export_onnx(net: nn.Module, task: Outputs, size_wh: tuple[int, int], facts: dict[str, Any], path: Path) -> None:
     """Write `net` to `path`: input `bgr` [n, 3, h, w], outputs those of its task; n, h and w are free.
 
     The facts stand under the key `edge` in the file's metadata, as JSON. The file is whole or absent.

@@ -1,0 +1,159 @@
+"""The training loop of patch classifiers: minutes on one core, seeded, the running average of weights is kept."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from build_tools import recipe as recipes
+from build_tools.data.coco import digest
+from build_tools.data.patch_light import relit
+from build_tools.data.slot_patches import SlotFrame, plain_patches, read_frames, split, varied, wide_patches
+from build_tools.errors import DataError, RecipeError
+from build_tools.nets.centre import NetConfig, parameter_count
+from build_tools.nets.patch import STRIDE, PatchNet, Presence
+from build_tools.training.export import export_onnx
+
+SURE = 0.98
+"""What is taught as certain: a few labels are wrong."""
+Patches = tuple[NDArray[np.uint8], NDArray[np.bool_]]
+
+
+class ClassifierTrainer:
+    """Trains the recipe's classifier in `out`; one verb: `run`."""
+
+    def __init__(self, recipe_path: Path, out: Path) -> None:
+        self.recipe = recipes.load(recipe_path)
+        self.recipe_path, self.out = recipe_path, out
+        if len(self.recipe.phases) != 1 or self.recipe.net.family != "patch":
+            raise RecipeError(f"{recipe_path}: a classifier has one phase, and net.family = patch")
+        if self.recipe.size_wh != (STRIDE, STRIDE):
+            raise RecipeError(f"{recipe_path}: size_wh must be [{STRIDE}, {STRIDE}], as slots are cut")
+
+    def run(self) -> Path:
+        """Train; the path of the exported ONNX.
+
+        Raises:
+            DataError: data cannot be read, or there is too little of it.
+        """
+        started = time.process_time()
+        r, train = self.recipe, self.recipe.train
+        torch.set_num_threads(train.threads)
+        torch.manual_seed(r.seed)
+        learn, choose, report = split(self._frames(), train.held_back, train.held_out)
+        wide, held = wide_patches(learn), plain_patches(choose)
+        if len(wide[1]) < train.batch:
+            raise DataError(f"{self.recipe_path}: {len(wide[1])} slots to learn from are fewer than train.batch")
+        net = r.net
+        self.net = PatchNet(NetConfig(net.stem, net.widths, net.depths, net.neck))
+        self.average = copy.deepcopy(self.net).eval()
+        print(
+            f"{r.name}: {parameter_count(self.net):,} parameters, {len(wide[1]):,} slots of {len(learn)} frames to "
+            f"learn from, {len(held[1]):,} of {len(choose)} to choose by, {len(report)} frames held back",
+            flush=True,
+        )
+        history = self._epochs(wide, held, started)
+        found = {f.path.name: round(accuracy(self.average, plain_patches([f])), 4) for f in report}
+        held_back = accuracy(self.average, plain_patches(report))
+        print(f"held back: accuracy {held_back:.4f}", flush=True)
+        self.out.mkdir(parents=True, exist_ok=True)
+        (self.out / "history.json").write_text(json.dumps({"epochs": history, "held_back": found}, indent=1))
+        return self._export(len(learn), len(choose), time.process_time() - started)
+
+    def _frames(self) -> list[SlotFrame]:
+        folder = self.recipe_path.parent
+        return [f for d in self.recipe.data for f in read_frames(folder / d.labels, folder / d.images, d.slots)]
+
+    def _epochs(self, wide: Patches, held: Patches, started: float) -> list[dict[str, float]]:
+        train, phase = self.recipe.train, self.recipe.phases[0]
+        rng = np.random.default_rng(self.recipe.seed)
+        optimiser = torch.optim.AdamW(self.net.parameters(), phase.rate, weight_decay=train.decay)
+        steps = len(wide[1]) // train.batch
+        history = []
+        for epoch in range(phase.epochs):
+            order, losses = rng.permutation(len(wide[1])), 0.0
+            for i in range(steps):
+                step = epoch * steps + i
+                share = min(
+                    (step + 1) / train.warmup, 0.01 + 0.5 * (1 + math.cos(math.pi * step / steps / phase.epochs))
+                )
+                for group in optimiser.param_groups:
+                    group["lr"] = phase.rate * share
+                chosen = order[i * train.batch : (i + 1) * train.batch]
+                losses += self._learn(optimiser, relit(rng, varied(rng, wide[0][chosen])), wide[1][chosen], step)
+            row = {"epoch": epoch + 1, "loss": losses / steps, "held_out": accuracy(self.average, held)}
+            history.append(row)
+            print(
+                " ".join(f"{k} {v:.4g}" for k, v in row.items()),
+                f"cpu_s {time.process_time() - started:.0f}",
+                flush=True,
+            )
+        return history
+
+    def _learn(
+        self, optimiser: torch.optim.Optimizer, patches: NDArray[np.uint8], occupied: NDArray[np.bool_], step: int
+    ) -> float:
+        """One step; its loss."""
+        self.net.train()
+        wanted = torch.from_numpy(np.where(occupied, SURE, 1 - SURE).astype(np.float32))
+        loss = binary_cross_entropy_with_logits(self.net(_tensor(patches)).flatten(), wanted)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        keep = min(self.recipe.train.average, (1 + step) / (10 + step))
+        with torch.no_grad():
+            for mean, now in zip(self.average.state_dict().values(), self.net.state_dict().values(), strict=True):
+                if mean.is_floating_point():
+                    mean.lerp_(now, 1 - keep)
+                else:
+                    mean.copy_(now)
+        return float(loss.detach())
+
+    def _export(self, learn: int, choose: int, seconds: float) -> Path:
+        r, folder = self.recipe, self.recipe_path.parent
+        facts = {
+            "format": 1,
+            "name": r.name,
+            "task": r.task,
+            "classes": list(r.classes),
+            "size_wh": list(r.size_wh),
+            "size_multiple": STRIDE,
+            "strides": [STRIDE],
+            "input": "float32 NCHW, BGR, 0..255",
+            "decoding": "probability",
+            "provenance": {
+                "recipe_sha256": recipes.digest(self.recipe_path),
+                "data_sha256": digest([folder / d.labels for d in r.data]),
+                "seed": r.seed,
+                "epochs": r.phases[0].epochs,
+                "cpu_s": round(seconds),
+                "parameters": parameter_count(self.net),
+                "pictures": learn,
+                "held_out": choose,
+                "net": asdict(r.net),
+            },
+        }
+        path = self.out / f"{r.name}.onnx"
+        export_onnx(self.average, Presence(), r.size_wh, facts, path)
+        print(f"wrote {path}, {path.stat().st_size:,} bytes", flush=True)
+        return path
+
+
+@torch.no_grad()
+def accuracy(net: torch.nn.Module, patches: Patches) -> float:
+    """Share of slots that the network, in evaluation mode, sees as they are labelled."""
+    said = net(_tensor(patches[0])).flatten().numpy() > 0
+    return float((said == patches[1]).mean())
+
+
+def _tensor(patches: NDArray[np.uint8]) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(patches.transpose(0, 3, 1, 2))).float()
