@@ -12,11 +12,13 @@ from edge_runtime.attention.network import AttentionNetwork
 from edge_runtime.config import Config
 from edge_runtime.cropping.planner import Planner
 from edge_runtime.datatypes import CropPlan, Detections, Event, Frame, Track
+from edge_runtime.detection.classifier import SlotClassifier
 from edge_runtime.detection.detector import CropDetector
 from edge_runtime.engine import open_model
 from edge_runtime.events.appearance import Moment
 from edge_runtime.events.engine import EventEngine
-from edge_runtime.events.tamper import Tamper
+from edge_runtime.events.parking import Parking
+from edge_runtime.events.tamper import SCENE, Tamper
 from edge_runtime.health import Health
 from edge_runtime.tracking.tracker import Tracker
 
@@ -60,6 +62,10 @@ class Pipeline:
         self.classes = network.classes
         self.events = EventEngine(config, self.classes)
         self._tamper = Tamper(config.tamper)
+        self.parking = Parking(config.slots, config.parking)
+        self._classifier = None
+        if config.slots:
+            self._classifier = SlotClassifier(open_model(config.parking.model, "classifier"), config.slots)
         self._tracks: tuple[Track, ...] = ()
         self._last: Moment | None = None
 
@@ -103,13 +109,17 @@ class Pipeline:
             events = self.events.update(tracked, self._last)
         with health.stage("tamper"):
             events += self._tamper.update(frame.lores, self._last)
+        # A camera that is covered or turned away sees no slots.
+        if self._classifier and self.parking.due(frame.captured_ns) and not {*SCENE} & {*self._tamper.raised}:
+            with health.stage("slots"):
+                events += self.parking.update(self._classifier(frame.main, size_wh).tolist(), self._last)
         health.tracks_started += sum(e.type == "track_start" for e in events)
         return Outcome(regions, windows, detections, tracked.live, events)
 
     @property
     def following(self) -> bool:
-        """Whether any track is left."""
-        return bool(self._tracks)
+        """Whether any track is left, or a slot is about to change."""
+        return bool(self._tracks) or self.parking.unsettled
 
     def skip(self, frame: Frame) -> Outcome:
         """Nothing is looked for in a frame: what was going on ends. The camera itself is watched all the same."""

@@ -29,6 +29,7 @@ from edge_runtime.publishing.commands import Switches
 from edge_runtime.publishing.console import sentence
 from edge_runtime.publishing.desk import EventDesk, Publisher
 from edge_runtime.publishing.outbox import Outbox
+from edge_runtime.publishing.slot_memory import SlotMemory
 from edge_runtime.watchdog import Watchdog
 
 if TYPE_CHECKING:
@@ -113,6 +114,8 @@ class Runner:
         with ExitStack() as open_:
             source = self._source()
             pipeline = Pipeline(self.config, self.health)
+            slots = Path(self.config.node.state).expanduser() / "slots.json"
+            self._slots = SlotMemory(slots, self.config.slots, pipeline.parking, self.say)
             desk = self._desk(open_, pipeline, live=source.live)
             self._viewer = self._page(open_)
             watchdog = open_.enter_context(Watchdog(os.environ))
@@ -135,13 +138,8 @@ class Runner:
 
     def _source(self) -> Source:
         fast = self.asked.fast
-        source = open_source(
-            self.config.camera,
-            self.clock,
-            loop=False if self.asked.once else None,
-            paced=not fast,
-            start_ns=0 if fast else None,
-        )
+        loop, start_ns = False if self.asked.once else None, 0 if fast else None
+        source = open_source(self.config.camera, self.clock, loop=loop, paced=not fast, start_ns=start_ns)
         if fast and source.live:
             raise ConfigError(f"--fast: {source.name} gives frames at its own pace; it is for clips")
         return source
@@ -196,6 +194,8 @@ class Runner:
             self._mqtt = mqtt
             open_.callback(mqtt.close, DRAIN_S)
             self._presence = Presence(c, mqtt, url, pipeline.classes, say=self.say)
+            if known := pipeline.parking.states():
+                self._presence.slots(known)
             open_.callback(self._presence.close)
             self._switches = self._presence.switches
             publishers += [mqtt, *self._presence.publishers]
@@ -245,6 +245,7 @@ class Runner:
     def _tell(self, desk: EventDesk, events: Sequence[Event], pipeline: Pipeline) -> None:
         with self.health.stage("outbox"):
             payloads = desk.post(events)
+            self._slots.update(events)
             if self._presence is not None:
                 self._presence.update(events, pipeline.events.counts())
         self.health.events += len(payloads)
@@ -252,7 +253,7 @@ class Runner:
             self._viewer.tell(payloads)
         if self.asked.events != "-":
             for event in events:
-                if event.track is not None or event.kind is not None:
+                if event.track is not None or event.kind is not None or event.slot is not None:
                     self.say(sentence(event))
 
     def _show(self, frame: Frame, outcome: Outcome, open_: ExitStack) -> None:

@@ -76,6 +76,8 @@ def sentence(event: Event) -> str:
     at = "" if event.media_s is None else f" at {event.media_s:.2f} s"
     if event.kind is not None:
         return f"{event.type:<12} {event.kind}{at}"
+    if event.slot is not None:
+        return f"{event.type:<12} {event.slot}{at}"
     assert event.track is not None
     t = event.track
     where = ", ".join(f"{v:.0f}" for v in t.box)
