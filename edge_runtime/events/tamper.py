@@ -41,11 +41,11 @@ CELLS_MIN = 4
 """With fewer cells of structure there is nothing to hold a picture against."""
 AGREES = 0.5
 """Correlation with the reference from which a cell counts as in its place."""
-FLAT = 0.1
-"""Share of the reference's energy at which structure counts as gone: under cloths here 0.05 or less, of views turned
-elsewhere 0.15 or more."""
-WASHED_LEVEL = 200.0
-"""Mean grey level from which a picture that is flat is washed out."""
+FLAT_DETAIL, FLAT_CONTRAST = 0.1, 0.05
+"""Shares of the reference's energies at which all structure counts as gone. Under hands and cloths here: detail
+0.04 or less, or with more noise contrast 0.045 or less; of views turned away: detail 0.2, contrast 0.08 or more."""
+WASHED_LEVEL, WASHED_CONTRAST = 200.0, 0.1
+"""Mean grey level, and share of the reference's energy, at which a picture is washed out by light."""
 HYSTERESIS = 1.5
 """An alarm ends at a limit so many times further than the one it began at."""
 TINY = 1e-3
@@ -201,19 +201,20 @@ class Tamper:
         c, against = self._config, self._reference.compare(look)
         white = _above(look.white_share, c.white_share)
         # A sensor that sees nothing but black or white has no noise that could change.
-        blank = float(look.structure.max()) <= BLANK
-        frozen: Evidence = -1 if not look.repeated else 0 if blank else 1
+        featureless = float(look.structure.max()) <= BLANK
+        frozen: Evidence = -1 if not look.repeated else 0 if featureless else 1
         noise: Evidence = 0 if look.noise is None or look.repeated else _above(look.noise, c.noise_level)
         if against is None:
             return {
                 "covered": -1, "blinded": white, "defocused": -1, "moved": -1, "frozen": frozen, "noise": noise,
             }  # fmt: skip
         # Evidence is a logic of three values: `min` is "and", `max` is "or".
-        washed = min(_above(look.brightness, WASHED_LEVEL), _below(against.contrast, FLAT))
+        washed = min(_above(look.brightness, WASHED_LEVEL), _below(against.contrast, WASHED_CONTRAST))
         blinded = max(white, washed)
         gone = _below(against.kept, c.kept_share)
         self._elsewhere = self._elsewhere and gone != -1
-        flat = -1 if self._elsewhere else _below(min(against.contrast, against.detail), FLAT)
+        flat = max(_below(against.detail, FLAT_DETAIL), _below(against.contrast, FLAT_CONTRAST))
+        flat = -1 if self._elsewhere else flat
         covered: Evidence = 0 if blinded == 1 else min(gone, flat)
         defocused: Evidence = 0 if gone == 1 or blinded == 1 else _below(against.sharpness, c.sharp_share)
         moved: Evidence = gone if gone != 1 else 1 if flat == -1 and blinded != 1 else 0
