@@ -27,6 +27,8 @@ SCORE_MIN = 0.02
 INSIDE_SHARE = 0.95
 """A crop holds a truth when at least this share of its area is inside."""
 
+Looker = Callable[[Frame], tuple[Detections, Boxes]]
+
 
 @dataclass(frozen=True, slots=True)
 class Subject:
@@ -58,6 +60,32 @@ def evaluate(
         FormatError: a model cannot be read.
     """
     look, names, crop_px = _looker(subject)
+    files = [subject.model] + ([subject.detector] if subject.detector else [])
+    return {
+        **measure(look, names, samples, groups, subject.size_wh, progress),
+        "model_bytes": sum(f.stat().st_size for f in files),
+        "crop_px": crop_px,
+        "crop_budget": subject.cropping.budget,
+    }
+
+
+def measure(
+    look: Looker, names: Sequence[str], samples: Sequence[Sample], groups: dict[str, tuple[str, ...]],
+    size_wh: tuple[int, int], progress: Callable[[int], None],
+) -> dict[str, object]:  # fmt: skip
+    """All figures of anything that looks at frames.
+
+    Args:
+        look: from a frame, detections scored `SCORE_MIN` or more and the windows that would be cropped.
+        names: what it may find.
+        samples: labelled pictures.
+        groups: labels counted together under another name.
+        size_wh: of the small picture; sizes of truths are told at its scale.
+        progress: told of each picture done.
+
+    Raises:
+        DataError: a picture cannot be read, or it finds none of the labelled classes.
+    """
     if "vehicle" in names and "vehicle" not in groups:
         groups = {**groups, "vehicle": VEHICLES}
     labelled = {label for s in samples for label in LABELS if label not in s.unknown}
@@ -70,24 +98,19 @@ def evaluate(
     per_class: dict[str, list[Scored]] = {name: [] for name in sorted(classes)}
     for sample in samples:
         bgr = read_bgr(sample)
-        lores = make_lores(bgr, subject.size_wh)
-        found, windows = look(Frame(bgr, lores, 0, 0))
-        scale = letterbox_scale(sample.size_wh, subject.size_wh)
+        found, windows = look(Frame(bgr, make_lores(bgr, size_wh), 0, 0))
+        scale = letterbox_scale(sample.size_wh, size_wh)
         for name, items in per_class.items():
             members = groups.get(name, (name,))
             if any(m in sample.unknown for m in members if m in labelled):
                 continue  # nothing is known of this class here: neither truths nor false alarms
             items.append(_scored(sample, members, found, name, groups, windows, scale))
         progress(1)
-    files = [subject.model] + ([subject.detector] if subject.detector else [])
     return {
         **report(per_class),
         "images": len(samples),
-        "model_bytes": sum(f.stat().st_size for f in files),
-        "input_wh": list(subject.size_wh),
+        "input_wh": list(size_wh),
         "classes": sorted(classes),
-        "crop_px": crop_px,
-        "crop_budget": subject.cropping.budget,
     }
 
 
@@ -103,9 +126,6 @@ def parse_group(text: str) -> tuple[str, tuple[str, ...]]:
     if not equals or not name.strip() or not labels or unknown:
         raise RecipeError(f"--group {text}: must look like vehicle=car,truck with labels of {', '.join(LABELS)}")
     return name.strip(), labels
-
-
-Looker = Callable[[Frame], tuple[Detections, Boxes]]
 
 
 def _looker(subject: Subject) -> tuple[Looker, tuple[str, ...], int]:
