@@ -1,0 +1,161 @@
+"""A parking slot changes its state once a car has really come or gone, and is not fooled by what passes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edge_runtime.config import ParkingConfig, SlotConfig
+from edge_runtime.datatypes import Event
+from edge_runtime.events.appearance import Moment
+from edge_runtime.events.parking import Parking
+
+SQUARE = ((0.1, 0.1), (0.3, 0.1), (0.3, 0.3), (0.1, 0.3))
+CAR, NOTHING, DOUBT = 0.95, 0.05, 0.5
+LOOKS = st.lists(st.tuples(st.floats(0.1, 30), st.floats(0, 1)), max_size=60)
+"""Seconds since the look before, and the probability then."""
+
+
+def lot(names: Sequence[str] = ("14",), min_dwell_s: float = 10.0) -> Parking:
+    return Parking([SlotConfig(name, SQUARE) for name in names], ParkingConfig(min_dwell_s=min_dwell_s))
+
+
+def moment(at_s: float) -> Moment:
+    return Moment(round(at_s * 1e9), None, (1280, 720))
+
+
+def watched(parking: Parking, *stretches: tuple[float, int], start_s: float = 100.0) -> list[Event]:
+    """What a sequence of (probability, looks a second apart) leads to, for a lot of one slot."""
+    every = [probability for probability, looks in stretches for _ in range(looks)]
+    return [event for i, p in enumerate(every) for event in parking.update([p], moment(start_s + i))]
+
+
+def known(parking: Parking, state: str) -> Parking:
+    watched(parking, (CAR if state == "occupied" else NOTHING, 12), start_s=0)
+    assert parking.states() == {"14": state}
+    return parking
+
+
+def test_a_slot_is_unknown_until_it_was_seen_for_the_minimum_dwell() -> None:
+    parking = lot()
+    assert watched(parking, (CAR, 10)) == []
+    assert parking.states() == {}
+    assert parking.unsettled
+    (event,) = parking.update([CAR], moment(110))
+    assert (event.type, event.slot, event.state, event.dwell_s) == ("slot_occupied", "14", "occupied", None)
+    assert not parking.unsettled
+
+
+def test_an_arriving_car_is_told_of_after_the_minimum_dwell() -> None:
+    parking = known(lot(), "free")
+    assert watched(parking, (CAR, 10)) == []
+    assert parking.phases() == {"14": "arriving"}
+    (event,) = parking.update([CAR], moment(110))
+    assert (event.type, event.at_ns) == ("slot_occupied", 110_000_000_000)
+    assert parking.phases() == {"14": "occupied"}
+
+
+def test_a_leaving_car_is_told_of_with_the_time_it_stood() -> None:
+    parking = known(lot(), "free")
+    events = watched(parking, (CAR, 300), (NOTHING, 12))
+    assert [e.type for e in events] == ["slot_occupied", "slot_free"]
+    assert events[0].dwell_s is None, "nobody saw when the slot became free"
+    assert events[1].dwell_s == 300
+
+
+def test_a_car_that_drives_past_a_free_slot_changes_nothing() -> None:
+    parking = known(lot(), "free")
+    assert watched(parking, *[(CAR, 8), (NOTHING, 20)] * 20) == []
+
+
+def test_a_lorry_before_an_occupied_slot_changes_nothing() -> None:
+    parking = known(lot(), "occupied")
+    assert watched(parking, (NOTHING, 9), (CAR, 30), (DOUBT, 20), (NOTHING, 3), (CAR, 30)) == []
+    assert parking.states() == {"14": "occupied"}
+
+
+def test_a_street_busy_for_a_third_of_the_time_changes_nothing() -> None:
+    parking = known(lot(), "free")
+    assert watched(parking, *[(CAR, 3), (NOTHING, 6)] * 200) == []
+
+
+def test_a_car_that_is_missed_now_and_then_is_told_of_all_the_same() -> None:
+    parking = known(lot(), "free")
+    assert [e.type for e in watched(parking, *[(CAR, 5), (NOTHING, 1)] * 8)] == ["slot_occupied"]
+
+
+def test_one_look_alone_never_changes_a_state_however_long_ago_the_last_one_was() -> None:
+    parking = known(lot(), "free")
+    assert parking.update([CAR], moment(10_000)) == []
+    assert [e.type for e in parking.update([CAR], moment(10_300))] == ["slot_occupied"]
+
+
+def test_a_restored_state_is_not_told_again_and_changes_as_any_other() -> None:
+    parking = lot()
+    parking.restore({"14": "occupied", "gone": "free"})
+    assert parking.states() == {"14": "occupied"}
+    assert watched(parking, (CAR, 60)) == []
+    events = watched(parking, (NOTHING, 12), start_s=200)
+    assert [(e.type, e.dwell_s) for e in events] == [("slot_free", None)], "when it began nobody knows"
+
+
+def test_each_slot_has_its_own_state() -> None:
+    parking = lot(("a", "b"))
+    events = [e for i in range(12) for e in parking.update([CAR, NOTHING], moment(i))]
+    assert [(e.slot, e.type) for e in events] == [("a", "slot_occupied"), ("b", "slot_free")]
+
+
+def test_looks_are_due_at_the_configured_pace() -> None:
+    parking = lot()
+    assert parking.due(0)
+    parking.update([NOTHING], moment(5))
+    assert not parking.due(round(5.9e9))
+    assert parking.due(round(6e9))
+    assert not lot(()).due(0), "no slots, no looks"
+
+
+@settings(deadline=None)
+@given(LOOKS, st.floats(0, 20))
+def test_events_alternate_and_are_a_minimum_dwell_apart(looks: list[tuple[float, float]], min_dwell_s: float) -> None:
+    parking, at_s, events = lot(min_dwell_s=min_dwell_s), 0.0, []
+    for gap_s, probability in looks:
+        at_s += gap_s
+        events += parking.update([probability], moment(at_s))
+    for one, after in pairwise(events):
+        assert {one.type, after.type} == {"slot_free", "slot_occupied"}
+        assert (after.at_ns - one.at_ns) / 1e9 >= min_dwell_s - 1e-6
+        assert after.dwell_s is None or after.dwell_s >= 0
+    assert parking.states() == ({"14": events[-1].state} if events else {})
+
+
+@settings(deadline=None)
+@given(LOOKS, st.floats(0, 1), st.floats(0.2, 5))
+def test_a_constant_picture_settles(looks: list[tuple[float, float]], constant: float, gap_s: float) -> None:
+    parking, at_s = lot(), 0.0
+    for gap, probability in looks:
+        at_s += gap
+        parking.update([probability], moment(at_s))
+    events = []
+    # The evidence that stands is less than a dwell; it is taken back, at half speed by doubt, and then made anew.
+    for _ in range(round(60 / gap_s) + 4):
+        at_s += gap_s
+        events += parking.update([constant], moment(at_s))
+    assert len(events) <= 1
+    if constant >= 0.65 or constant <= 0.35:
+        assert parking.states() == {"14": "occupied" if constant > 0.5 else "free"}
+    else:
+        assert not events
+    assert parking.phases()["14"] in ("free", "occupied", "unknown")
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(1, 9), st.integers(9, 40)), max_size=12), st.booleans())
+def test_whatever_is_gone_before_the_dwell_is_over_changes_nothing(
+    passing: list[tuple[int, int]], occupied: bool
+) -> None:
+    parking = known(lot(), "occupied" if occupied else "free")
+    usual, other = (CAR, NOTHING) if occupied else (NOTHING, CAR)
+    assert watched(parking, *[pair for short, calm in passing for pair in ((other, short), (usual, calm))]) == []
