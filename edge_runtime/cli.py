@@ -10,19 +10,22 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
+from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
 
 from edge_runtime import config as configuration
-from edge_runtime.errors import EdgeRuntimeError
+from edge_runtime.errors import ConfigError, EdgeRuntimeError
 
 EPILOG = """\
 commands:
   edge-runtime bench [MODEL ...]    time models on this node, or its layers (--table FILE.json)
   edge-runtime config [--default]   print the settings in force, or the commented defaults
+  edge-runtime replay CLIP          print the events of a clip, the same each time, or why they came (--explain)
   edge-runtime schema               print the JSON Schema of an event
   edge-runtime version              print the version
+  edge-runtime zones [--png FILE]   check and print zones, lines and slots, or draw them on a frame
 
 examples:
   edge-runtime --camera demo                        watch the shipped clip: page, broker and events at once
@@ -39,7 +42,14 @@ DEMO_PORT = "8080"
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    commands = {"bench": _bench, "config": _config, "schema": _schema, "version": _version}
+    commands = {
+        "bench": _bench,
+        "config": _config,
+        "replay": _replay,
+        "schema": _schema,
+        "version": _version,
+        "zones": _zones,
+    }
     debug = "--debug" in arguments
     try:
         if arguments and not arguments[0].startswith("-"):
@@ -163,6 +173,57 @@ def _config(arguments: Sequence[str]) -> int:
         print(configuration.default_file(), end="")
     else:
         print(json.dumps(dataclasses.asdict(_configured(args)), indent=1))
+    return 0
+
+
+def _replay(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="edge-runtime replay",
+        description="Send every frame of a clip through all rules and print the events, the same each time.",
+    )
+    parser.add_argument("clip", help="a clip, demo or synthetic")
+    parser.add_argument("--explain", action="store_true", help="print for each track why each rule did or did not fire")
+    parser.add_argument("--at", metavar="TIME", help="local time of its first frame, for schedules: 2026-11-24T22:00")
+    _settings_options(parser)
+    args = parser.parse_args(arguments)
+    from edge_runtime.clock import SystemClock
+    from edge_runtime.commands.replay import NOON, Explained, json_lines, replay
+
+    args.camera = args.clip
+    config = _configured(args)
+    try:
+        start = datetime.fromisoformat(args.at) if args.at else NOON
+    except ValueError:
+        raise ConfigError(f"--at {args.at}: must be a local time, as in 2026-11-24T22:00") from None
+    if not args.at and any([*(z.active for z in config.zones), *(x.active for x in config.lines)]):
+        print(f"schedules: the clip counts as taken at {start:%A %H:%M}; --at says otherwise", file=sys.stderr)
+    if args.explain:
+        explained = Explained(config)
+        for _ in replay(config, SystemClock(), start, listener=explained.note, spectator=explained.see):
+            pass
+        lines = explained.text()
+    else:
+        lines = json_lines(replay(config, SystemClock(), start), config, start)
+    for line in lines:
+        print(line, flush=True)
+    return 0
+
+
+def _zones(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(prog="edge-runtime zones", description="Check and print zones, lines and slots.")
+    parser.add_argument("--png", type=Path, metavar="FILE", help="draw them on the first frame of the camera or clip")
+    _settings_options(parser)
+    args = parser.parse_args(arguments)
+    from edge_runtime.clock import SystemClock
+    from edge_runtime.commands import zones
+
+    config = _configured(args)
+    zones.check(config)
+    for line in zones.described(config):
+        print(line)
+    if args.png is not None:
+        w, h = zones.draw(config, SystemClock(), args.png)
+        print(f"{args.png}: {w} x {h}")
     return 0
 
 

@@ -17,6 +17,7 @@ from edge_runtime.detection.detector import CropDetector
 from edge_runtime.engine import open_model
 from edge_runtime.events.appearance import Moment
 from edge_runtime.events.engine import EventEngine
+from edge_runtime.events.explanation import Listener
 from edge_runtime.events.parking import Parking
 from edge_runtime.events.tamper import SCENE, Tamper
 from edge_runtime.health import Health
@@ -40,12 +41,14 @@ class Pipeline:
     Args:
         config: all settings.
         health: the counters it keeps.
+        listener: told why each rule did or did not fire.
 
     Raises:
         BundleError: a model cannot be used.
+        ConfigError: a rule counts a label that no model knows.
     """
 
-    def __init__(self, config: Config, health: Health) -> None:
+    def __init__(self, config: Config, health: Health, listener: Listener | None = None) -> None:
         self._health = health
         mode = config.pipeline.mode
         self._attention = None
@@ -60,7 +63,7 @@ class Pipeline:
         network = self._detector or self._attention
         assert network is not None
         self.classes = network.classes
-        self.events = EventEngine(config, self.classes)
+        self.events = EventEngine(config, self.classes, listener)
         self._tamper = Tamper(config.tamper)
         self.parking = Parking(config.slots, config.parking)
         self._classifier = None

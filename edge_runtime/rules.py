@@ -50,6 +50,9 @@ class LineConfig:
     name: str = required("unique over zones, lines and slots; part of topics: a-z 0-9 _ -", example="gate")
     points: tuple[Point, ...] = required("its two ends a, b as shares of the frame", example=((0.2, 0.5), (0.8, 0.5)))
     labels: tuple[str, ...] = setting((), "who counts: labels of the models, or the group vehicle; empty: all")
+    min_score: float = setting(0.0, "a crossing track must be scored at least this", low=0, high=1)
+    min_side_px: int = setting(0, "and its shorter side have so many pixels of the full frame", low=0)
+    min_age_s: float = setting(0.0, "and be followed this long", low=0)
     active: str = setting("", 'local times it works, as "22:00-06:00" or "mon-fri 08:00-18:00; sat"; empty: always')
 
     def __post_init__(self) -> None:

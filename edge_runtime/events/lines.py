@@ -17,6 +17,7 @@ from edge_runtime.datatypes import Direction, Event, Track
 from edge_runtime.events import schedule
 from edge_runtime.events.appearance import Moment, track_event
 from edge_runtime.events.explanation import Explanation
+from edge_runtime.events.fitness import unfit
 from edge_runtime.events.footing import extent_px, ground_point
 from edge_runtime.events.succession import GAP_S
 from edge_runtime.polygons import Point
@@ -208,11 +209,11 @@ class Line:
             del self._walks[before.track.id]
 
     def _told(self, track: Track, direction: Direction, moment: Moment) -> Event | None:
-        """The event of a crossing, if this label counts and the line is active."""
+        """The event of a crossing, if the track counts and the line is active."""
         way = "left to right" if direction == "in" else "right to left"
-        if track.label not in self._labels:
-            named = ", ".join(sorted(self._labels))
-            self._note(track, moment, "label", f"crossed {way}, but label {track.label} is not among {named}")
+        why = unfit(track, moment, self._labels, self.config)
+        if why is not None:
+            self._note(track, moment, why.split()[0], f"crossed {way}, but {why}")
             return None
         if not self._schedule.active(moment.wall):
             text = f"crossed {way}, but outside its schedule {toml(self.config.active)}"

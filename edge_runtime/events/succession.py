@@ -10,12 +10,12 @@ from edge_runtime.events.footing import extent_px, ground_point
 from edge_runtime.polygons import Point
 from edge_runtime.tracking.tracker import TrackerOutput
 
-GAP_S = 1.5
+GAP_S = 1.0
 """A track unseen for longer has no successor."""
 REACH = 0.75
-"""A successor begins within this many extents of its predecessor's last place,"""
-REACH_PER_S = 2.0
-"""and so many more for each second in between: a walker makes about one, a car in a lot two."""
+"""A successor begins within this many extents of where its predecessor was last seen, or is expected,"""
+REACH_PER_S = 0.75
+"""and so many more for each second in between."""
 
 
 class Succession:
@@ -26,11 +26,13 @@ class Succession:
 
     def __init__(self) -> None:
         self._unseen: dict[int, tuple[Track, Point]] = {}
+        self._forecast: dict[int, Track] = {}
         self._known: set[int] = set()
 
     def update(self, output: TrackerOutput, moment: Moment) -> dict[int, int]:
         """For tracks that begin in this frame, the id of the one each goes on from, if any."""
         tracks = {t.id: t for t in (*output.live, *output.ended)}
+        self._forecast |= tracks
         found: dict[int, int] = {}
         for track in output.live:
             if track.id not in self._known:
@@ -42,6 +44,7 @@ class Succession:
             # A lost track's box is a forecast; the place it was last seen at is what counts.
             if not track.lost:
                 self._unseen[id_] = track, ground_point(track, moment.frame_wh)
+        self._forecast = {id_: track for id_, track in self._forecast.items() if id_ in self._unseen}
         self._known = {t.id for t in output.live}
         self._unseen = {
             id_: kept for id_, kept in self._unseen.items() if moment.at_ns - kept[0].seen_ns <= GAP_S * 1e9
@@ -55,8 +58,9 @@ class Succession:
             gap_s = (moment.at_ns - other.seen_ns) / 1e9
             if gap_s <= 0 or gap_s > GAP_S or group_of(other.label) != group_of(track.label):
                 continue
-            extent = max(extent_px(track), extent_px(other))
-            distance = math.dist(here, there)
+            forecast = self._forecast[id_]
+            extent = min(extent_px(track), extent_px(other))  # the larger of two very unlike ones reaches far
+            distance = min(math.dist(here, there), math.dist(here, ground_point(forecast, moment.frame_wh)))
             if distance <= extent * (REACH + REACH_PER_S * gap_s) and (best is None or (distance, id_) < best):
                 best = distance, id_
         return None if best is None else best[1]

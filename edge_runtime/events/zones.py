@@ -16,7 +16,8 @@ from edge_runtime.datatypes import Event, Track
 from edge_runtime.events import schedule
 from edge_runtime.events.appearance import Moment, track_event
 from edge_runtime.events.explanation import Explanation
-from edge_runtime.events.footing import ground_point, side_px
+from edge_runtime.events.fitness import unfit
+from edge_runtime.events.footing import ground_point, went_out
 from edge_runtime.settings import toml
 from edge_runtime.tracking.tracker import TrackerOutput
 
@@ -27,6 +28,7 @@ class _Stay:
 
     Attributes:
         track: as it was last.
+        seen: as it was last seen.
         inside_ns: since when it has stood inside; None: outside, and not entered.
         outside_ns: since when it has stood outside or been gone, after it entered.
         label: its label when it entered; None: not entered.
@@ -37,6 +39,7 @@ class _Stay:
     """
 
     track: Track
+    seen: Track
     inside_ns: int | None = None
     outside_ns: int | None = None
     label: str | None = None
@@ -75,8 +78,10 @@ class Zone:
             if track.id in self._stays:
                 self._stays[track.id].over = True
         for track in output.live:
-            stay = self._stays.setdefault(track.id, _Stay(track))
+            stay = self._stays.setdefault(track.id, _Stay(track, track))
             stay.track = track
+            if not track.lost:
+                stay.seen = track
         return [event for id_ in sorted(self._stays) for event in self._step(self._stays[id_], moment)]
 
     def counts(self) -> dict[str, int]:
@@ -104,7 +109,11 @@ class Zone:
                 return []
             if stay.outside_ns is None:
                 stay.outside_ns = track.seen_ns
-        elif not track.lost:  # where a lost track is, nobody knows: it stays as it was
+        elif track.lost:  # where it is, nobody knows: it stays as it was, unless it was seen going out of the picture
+            if stay.label is not None and stay.outside_ns is None and went_out(stay.seen, track, moment.frame_wh):
+                stay.outside_ns = track.seen_ns
+                self._note(track, moment, "out", "went out of the picture")
+        else:
             inside = self._contains(track, moment)
             if stay.label is not None:
                 return self._stayed(stay, moment, inside=inside)
@@ -121,14 +130,14 @@ class Zone:
     def _entering(self, stay: _Stay, moment: Moment, *, inside: bool) -> list[Event]:
         """One frame of a track that has not entered."""
         track, c = stay.track, self.config
-        unfit = self._unfit(track, moment) if inside else None
-        if not inside or unfit is not None:
+        why = unfit(track, moment, self._labels, c) if inside else None
+        if not inside or why is not None:
             if stay.inside_ns is not None and not inside:
                 after_s = (moment.at_ns - stay.inside_ns) / 1e9
                 self._note(track, moment, "brushed", f"left again after {after_s:.2f} s inside; enter_s = {c.enter_s}")
-            elif unfit is not None:
-                self._note(track, moment, unfit.split()[0], f"inside, but {unfit}")
-            elif stay.returning is False:
+            elif why is not None:
+                self._note(track, moment, why.split()[0], f"inside, but {why}")
+            elif not stay.returning:
                 self._note(track, moment, "outside", "stands outside")
             stay.inside_ns = None
             return []
@@ -140,20 +149,6 @@ class Zone:
             return []
         stay.label = track.label
         return self._stayed(stay, moment, inside=True)
-
-    def _unfit(self, track: Track, moment: Moment) -> str | None:
-        """Why this track may not enter, if so."""
-        c = self.config
-        age_s = (moment.at_ns - track.start_ns) / 1e9
-        if track.label not in self._labels:
-            return f"label {track.label} is not among {', '.join(sorted(self._labels))}"
-        if track.score < c.min_score:
-            return f"score {track.score:.2f} is below min_score = {c.min_score}"
-        if side_px(track) < c.min_side_px:
-            return f"side {side_px(track):.0f} px is below min_side_px = {c.min_side_px}"
-        if age_s < c.min_age_s:
-            return f"age {age_s:.2f} s is below min_age_s = {c.min_age_s}"
-        return None
 
     def _stayed(self, stay: _Stay, moment: Moment, *, inside: bool) -> list[Event]:
         """One frame of a track that has entered and is seen."""
@@ -198,7 +193,7 @@ class Zone:
             del self._stays[stay.track.id]
             self._explanation.forget(stay.track, self._rule)
         else:
-            self._stays[stay.track.id] = _Stay(stay.track, returning=True)
+            self._stays[stay.track.id] = _Stay(stay.track, stay.seen, returning=True)
         return events
 
     def _leave(self, stay: _Stay, moment: Moment, outside_ns: int, why: str) -> list[Event]:

@@ -183,6 +183,13 @@ def test_labels_and_schedules_filter_but_sides_are_followed_all_the_same() -> No
     assert [(e.track.label if e.track else "", e.direction) for e in s.events] == [("car", "out")]
 
 
+def test_an_unfit_track_crosses_nothing() -> None:
+    s = stage(LineConfig("gate", GATE.points, min_score=0.5), LineConfig("same", GATE.points, min_side_px=50))
+    for i, y in enumerate((200, 300)):
+        s.frame(i / 10, [standing(1, 400, y, i / 10, score=0.4), standing(2, 600, y, i / 10)])
+    assert [(e.line, e.track and e.track.id) for e in s.events] == [("gate", 2)]
+
+
 def test_the_explanation_says_why_a_crossing_did_not_count() -> None:
     notes: list[Note] = []
     s = Stage(EventEngine(Config(lines=(LineConfig("gate", GATE.points, ("car",)),)), CLASSES, notes.append))

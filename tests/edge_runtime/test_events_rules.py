@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_runtime import config, polygons
@@ -95,6 +95,7 @@ def test_good_rules_are_read(tmp_path: Path) -> None:
     assert (loaded.zones[0].labels, loaded.lines[0].name) == (("person",), "gate")
 
 
+@settings(deadline=None)
 @given(st.integers(3, 12), st.floats(0.05, 0.45), st.floats(0, 2 * math.pi), st.data())
 def test_a_star_shaped_polygon_is_simple(n: int, radius: float, turn: float, data: st.DataObject) -> None:
     shrink = [data.draw(st.floats(0.5, 1.0)) for _ in range(n)]
@@ -107,6 +108,7 @@ def test_a_star_shaped_polygon_is_simple(n: int, radius: float, turn: float, dat
     assert not polygons.contains(corners, (0.5 + 2 * radius, 0.5))
 
 
+@settings(deadline=None)
 @given(st.integers(4, 12), st.floats(0, 2 * math.pi))
 def test_a_convex_polygon_crosses_itself_once_two_corners_change_places(n: int, turn: float) -> None:
     corners = [

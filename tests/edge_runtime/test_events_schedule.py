@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_runtime.events import schedule
@@ -54,6 +54,7 @@ def test_a_typing_error_is_refused_with_the_right_form(text: str, message: str) 
         schedule.parse(text)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 1439), st.integers(0, 1440), st.integers(0, 7 * 1440 - 1))
 def test_a_daily_span_and_its_complement_share_the_day(start: int, end: int, minute: int) -> None:
     def span(a: int, b: int) -> str:

@@ -65,6 +65,26 @@ def test_a_track_that_is_lost_inside_stays_until_it_has_ended() -> None:
     assert s.engine.counts()["path", "person"] == 0
 
 
+def test_a_track_lost_on_its_way_out_of_the_picture_leaves_without_waiting_for_its_end() -> None:
+    s = stage()
+    for at_s, x in ((0.0, 60.0), (0.3, 40.0), (0.4, 22.0)):
+        s.frame(at_s, [standing(1, x, 300, at_s)])
+    for i in range(5, 14):
+        assert s.frame(i / 10, [standing(1, 15, 300, i / 10, seen_s=0.4)]) == []
+    [left] = s.frame(1.4, [standing(1, 15, 300, 1.4, seen_s=0.4)])
+    assert (left.type, left.dwell_s) == ("zone_leave", pytest.approx(0.4))
+
+
+def test_somebody_cut_off_by_the_border_who_only_blinks_stays() -> None:
+    s = stage()
+    for at_s in (0.0, 0.3):
+        s.frame(at_s, [standing(1, 200, 500, at_s)])
+    for at_s in (0.4, 1.0, 1.8):
+        assert s.frame(at_s, [standing(1, 200, 500, at_s, seen_s=0.3)]) == []
+    assert s.frame(1.9, [standing(1, 200, 500, 1.9)]) == []
+    assert s.engine.counts()["path", "person"] == 1
+
+
 def test_one_that_ends_at_once_has_left_after_leave_s() -> None:
     s = stage()
     s.frame(0.0, [standing(1, *IN, 0.0)])

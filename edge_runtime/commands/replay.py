@@ -1,0 +1,118 @@
+"""`edge-runtime replay`: a clip through all rules, frame by frame; the same clip and settings give the same bytes.
+
+No clock is read: wall time starts where the user says and goes on with the clip, ids count without chance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+
+from edge_runtime.capture.source import open_source
+from edge_runtime.clock import Clock
+from edge_runtime.config import Config
+from edge_runtime.datatypes import Event, Track
+from edge_runtime.errors import ConfigError
+from edge_runtime.events.explanation import Note
+from edge_runtime.health import Health
+from edge_runtime.pipeline import Pipeline
+from edge_runtime.publishing.payload import Ulids, encode
+
+BOOT = "00000000-0000-0000-0000-000000000000"
+NOON = datetime(2001, 1, 1, 12)
+"""Where wall time starts unless the user says otherwise: a Monday, so that schedules can be told apart."""
+
+
+def replay(
+    config: Config,
+    clock: Clock,
+    start: datetime,
+    *,
+    listener: Callable[[Note], None] | None = None,
+    spectator: Callable[[Sequence[Track], float], None] | None = None,
+) -> Iterator[Event]:
+    """The events of a clip, in order.
+
+    Args:
+        config: all settings; its camera's source is the clip.
+        clock: times the stages for the counters; no event depends on it.
+        start: local wall time of the clip's first frame, for schedules.
+        listener: told why each rule did or did not fire.
+        spectator: shown the tracks of each frame, and its position in seconds.
+
+    Raises:
+        ConfigError: the source is no clip.
+        EdgeRuntimeError: whatever a run of the clip could raise.
+    """
+    with open_source(config.camera, clock, loop=False, paced=False, start_ns=0) as source:
+        if source.live:
+            raise ConfigError(f"{source.name}: replay is for clips; a camera never shows the same again")
+        pipeline = Pipeline(config, Health(clock), listener)
+        while (frame := source.read()) is not None:
+            at_s = frame.captured_ns / 1e9
+            outcome = pipeline.process(frame, start + timedelta(seconds=at_s))
+            frame.release()
+            if spectator is not None:
+                spectator(outcome.tracks, at_s)
+            yield from outcome.events
+        yield from pipeline.finish()
+
+
+def json_lines(events: Iterator[Event], config: Config, start: datetime) -> Iterator[str]:
+    """The events as they would be published, but for what differs from run to run: ids, boot, latency."""
+    ulids = Ulids(bytes)
+    began = start.replace(tzinfo=UTC)
+    for seq, event in enumerate(events, 1):
+        wall = began + timedelta(seconds=event.at_ns / 1e9)
+        yield encode(
+            event,
+            node=config.node.name,
+            camera=config.camera.name,
+            boot=BOOT,
+            seq=seq,
+            event_id=ulids.next(wall),
+            wall=wall,
+            clock_synced=False,
+            latency_ms=None,
+        ).decode()
+
+
+class Explained:
+    """Collects what each rule says of each track, for `text` at the end."""
+
+    def __init__(self, config: Config) -> None:
+        self._needs = config.tracking.confirm_hits
+        self._rules = [f"line {line.name}" for line in config.lines] + [f"zone {zone.name}" for zone in config.zones]
+        self._notes: dict[tuple[int, str], list[Note]] = {}
+        self._tracks: dict[int, tuple[Track, float]] = {}
+
+    def note(self, note: Note) -> None:
+        """Take one note."""
+        self._notes.setdefault((note.track, note.rule), []).append(note)
+
+    def see(self, tracks: Sequence[Track], at_s: float) -> None:
+        """Take the tracks of one frame."""
+        for track in tracks:
+            if not track.lost:
+                best = self._tracks.get(track.id, (track, track.score))[1]
+                self._tracks[track.id] = track, max(best, track.score)
+
+    def text(self) -> Iterator[str]:
+        """A line for each track, below it each rule with what it said; `*` marks what fired."""
+        unconfirmed = [track for track, _ in self._tracks.values() if not track.confirmed]
+        for track, best in self._tracks.values():
+            if not track.confirmed:
+                continue
+            span = f"{track.start_ns / 1e9:.2f} s to {track.seen_ns / 1e9:.2f} s"
+            yield f"track {track.id}: {track.label}, {span}, seen {track.hits} times, best score {best:.2f}"
+            for rule in self._rules:
+                notes = self._notes.get((track.id, rule), [])
+                fired = sum(note.fired for note in notes)
+                verdict = f"fired {fired} times" if fired > 1 else "fired once" if fired else "did not fire"
+                yield f"  {rule}: {verdict}"
+                yield from (f"  {'*' if n.fired else ' '} {n.at_ns / 1e9:7.2f} s  {n.text}" for n in notes)
+        for track in unconfirmed:
+            yield (
+                f"track {track.id}: {track.label} at {track.start_ns / 1e9:.2f} s was seen {track.hits} times and told "
+                f"of by no rule; tracking.confirm_hits = {self._needs}"
+            )
