@@ -74,8 +74,9 @@ class Tally:
 
     def __str__(self) -> str:
         right, told, happened = self.counts()
-        precision, recall = right / max(told, 1), right / max(happened, 1)
-        return f"precision {precision:.2f} ({right} of {told}), recall {recall:.2f} ({right} of {happened})"
+        precision = f"{right / told:.2f}" if told else "-"
+        recall = f"{right / happened:.2f}" if happened else "-"
+        return f"precision {precision} ({right} of {told}), recall {recall} ({right} of {happened})"
 
     def counts(self) -> tuple[int, int, int]:
         """Right events, events told, happenings."""
