@@ -57,7 +57,7 @@ class States:
             if event.type == "line_cross" and event.line in self._lines and event.direction is not None:
                 self._lines[event.line][event.direction] += 1
                 self._say_line(event.line)
-            elif event.type in ("slot_occupied", "slot_free") and event.slot is not None:
+            elif event.type in ("slot_occupied", "slot_free") and event.slot in self._slots:
                 self.slots({event.slot: event.type.removeprefix("slot_")})
             elif event.type == "tamper" and event.kind is not None:
                 self._tampered.add(event.kind)
