@@ -25,7 +25,7 @@ class Succession:
     """
 
     def __init__(self) -> None:
-        self._unseen: dict[int, tuple[Track, Point]] = {}
+        self._seen: dict[int, tuple[Track, Point]] = {}
         self._forecast: dict[int, Track] = {}
         self._known: set[int] = set()
 
@@ -39,26 +39,23 @@ class Succession:
                 predecessor = self._nearest(track, moment)
                 if predecessor is not None:
                     found[track.id] = predecessor
-                    del self._unseen[predecessor]
+                    del self._seen[predecessor]
         for id_, track in tracks.items():
             # A lost track's box is a forecast; the place it was last seen at is what counts.
             if not track.lost:
-                self._unseen[id_] = track, ground_point(track, moment.frame_wh)
-        self._forecast = {id_: track for id_, track in self._forecast.items() if id_ in self._unseen}
+                self._seen[id_] = track, ground_point(track, moment.frame_wh)
+        self._forecast = {id_: track for id_, track in self._forecast.items() if id_ in self._seen}
         self._known = {t.id for t in output.live}
-        self._unseen = {
-            id_: kept for id_, kept in self._unseen.items() if moment.at_ns - kept[0].seen_ns <= GAP_S * 1e9
-        }
+        self._seen = {id_: kept for id_, kept in self._seen.items() if moment.at_ns - kept[0].seen_ns <= GAP_S * 1e9}
         return found
 
     def _nearest(self, track: Track, moment: Moment) -> int | None:
         here = ground_point(track, moment.frame_wh)
         best: tuple[float, int] | None = None
-        for id_, (other, there) in self._unseen.items():
-            gap_s = (moment.at_ns - other.seen_ns) / 1e9
-            if gap_s <= 0 or gap_s > GAP_S or group_of(other.label) != group_of(track.label):
+        for id_, (other, there) in self._seen.items():
+            forecast, gap_s = self._forecast[id_], (moment.at_ns - other.seen_ns) / 1e9
+            if not forecast.lost or gap_s > GAP_S or group_of(other.label) != group_of(track.label):
                 continue
-            forecast = self._forecast[id_]
             extent = min(extent_px(track), extent_px(other))  # the larger of two very unlike ones reaches far
             distance = min(math.dist(here, there), math.dist(here, ground_point(forecast, moment.frame_wh)))
             if distance <= extent * (REACH + REACH_PER_S * gap_s) and (best is None or (distance, id_) < best):

@@ -163,6 +163,15 @@ def test_a_track_that_comes_back_keeps_its_side_and_the_one_taken_for_its_succes
     assert [(e.track.id if e.track else 0, e.direction) for e in s.events] == [(1, "in")]
 
 
+def test_a_track_in_full_sight_has_no_successor_but_one_lost_nearby_has() -> None:
+    s = stage()
+    s.frame(0.0, [standing(1, 500, 220, 0.0), standing(2, 510, 290, 0.0)])
+    lost = {at_s: standing(1, 500, 220, at_s, seen_s=0.0) for at_s in (0.1, 0.2)}
+    for at_s in (0.1, 0.2):
+        s.frame(at_s, [lost[at_s], standing(2, 510, 290, at_s), standing(3, 500, 260, at_s, start_s=0.1)])
+    assert [(e.track and e.track.id, e.direction) for e in s.events] == [(3, "in")]
+
+
 def test_somebody_of_another_kind_or_far_away_takes_nothing_over() -> None:
     for x, label in ((500.0, "car"), (750.0, "person")):
         s = stage()
