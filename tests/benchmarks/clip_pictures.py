@@ -39,7 +39,7 @@ SCENE, FACES, CLOSE = "scene_attention", "face_cropper", "crop_detector"
 PICTURES = (
     Picture("lot_cars_overhead", "lot_cars_overhead.mp4", 6.0, SCENE, CLOSE),
     Picture("lot_mixed_short", "lot_mixed_short.mp4", 1.5, SCENE, CLOSE),
-    Picture("one_by_one", "one_by_one.mp4", 12.0, SCENE, CLOSE),
+    Picture("one_by_one", "one_by_one.mp4", 15.0, SCENE, CLOSE),
     Picture("three_people_approach", "three_people_approach.mp4", 2.5, SCENE, CLOSE),
     Picture("three_people_faces", "three_people_approach.mp4", 2.5, FACES, None),
     Picture("three_people_far_faces", "three_people_approach.mp4", 0.4, FACES, None),
