@@ -44,9 +44,10 @@ def replay(
         ConfigError: the source is no clip.
         EdgeRuntimeError: whatever a run of the clip could raise.
     """
-    with open_source(config.camera, clock, loop=False, paced=False, start_ns=0) as source:
-        if source.live:
-            raise ConfigError(f"{source.name}: replay is for clips; a camera never shows the same again")
+    source = open_source(config.camera, clock, loop=False, paced=False, start_ns=0)
+    if source.live:
+        raise ConfigError(f"{source.name}: replay is for clips; a camera never shows the same again")
+    with source:
         pipeline = Pipeline(config, Health(clock), listener)
         while (frame := source.read()) is not None:
             at_s = frame.captured_ns / 1e9
