@@ -22,7 +22,7 @@ Phase = Literal["unknown", "free", "arriving", "occupied", "leaving"]
 
 OCCUPIED_FROM = 0.65
 FREE_UP_TO = 0.35
-"""Between the two a look speaks for neither."""
+"""Between the two a look speaks for neither, once a slot's state is known."""
 
 
 class Slot:
@@ -67,7 +67,9 @@ class Slot:
         seconds = 0.0 if self._looked_ns is None else (at_ns - self._looked_ns) / 1e9
         self._looked_ns = at_ns
         said: SlotState | None = None
-        if not FREE_UP_TO < probability < OCCUPIED_FROM:
+        if self.state is None:  # what is likelier is worth more than nothing
+            said = "occupied" if probability >= 0.5 else "free"
+        elif not FREE_UP_TO < probability < OCCUPIED_FROM:
             said = "occupied" if probability >= OCCUPIED_FROM else "free"
         if said is None or said == self.state or said != self._candidate:
             self._interrupt(said, seconds, at_ns)
