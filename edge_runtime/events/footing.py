@@ -31,7 +31,7 @@ def side_px(track: Track) -> float:
 def extent_px(track: Track) -> float:
     """Geometric mean of the sides of its box in pixels: the unit in which it jitters and moves."""
     x1, y1, x2, y2 = track.box
-    return (max(x2 - x1, 1.0) * max(y2 - y1, 1.0)) ** 0.5
+    return float((max(x2 - x1, 1.0) * max(y2 - y1, 1.0)) ** 0.5)
 
 
 def went_out(seen: Track, forecast: Track, frame_wh: tuple[int, int]) -> bool:

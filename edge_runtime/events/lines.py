@@ -73,7 +73,7 @@ class Crossing:
 def offset(point: Point, a: Point, b: Point) -> float:
     """Distance of `point` from the straight line through a and b, positive on its right-hand side (y down)."""
     dx, dy = b[0] - a[0], b[1] - a[1]
-    return (dx * (point[1] - a[1]) - dy * (point[0] - a[0])) / (dx * dx + dy * dy) ** 0.5
+    return float((dx * (point[1] - a[1]) - dy * (point[0] - a[0])) / (dx * dx + dy * dy) ** 0.5)
 
 
 def _share(start: Point, end: Point, at: float, a: Point, b: Point) -> float:
