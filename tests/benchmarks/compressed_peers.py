@@ -30,8 +30,8 @@ HEAD = """\
 
 Each recipe beside this page, run by the code of `edge-build compress`, its bundle read back. Accuracy is measured on
 pictures that neither calibration nor any choice saw (WIDER FACE val, scenes dev, MNIST test); time is the bundle's
-over the original's, interleaved on one thread. The networks are others' (`licence`); no bundle is shipped. Only the rows
-below have been run; a recipe without a row waits for its run.
+over the original's, interleaved on one thread. The networks are others' (`licence`); no bundle is shipped. Only the
+rows below have been run; a recipe without a row waits for its run.
 
 | network | licence | bytes before | after | ratio | figure | before | after | time | to reach | reached |
 | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |
