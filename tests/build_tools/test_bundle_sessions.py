@@ -18,7 +18,7 @@ from edge_runtime.bundle.reader import open_bundle
 from edge_runtime.shipped import shipped
 from tests.bundles import PEERS, Array, outputs, same_bits, small_net, whole
 
-SHIPPED = ("scene_attention", "crop_detector")
+SHIPPED = ("scene_attention.onnx", "crop_detector.edge", "face_cropper.edge")
 NAMES = (
     "blazeface_front_128", "fastestdet_352", "kws_dscnn", "landmark106", "mnist_cnn_cntk", "resnet8_cifar10",
     "silero_vad_16k", "ultraface_slim_320", "yoloface_50k", "yunet_s",
@@ -42,7 +42,7 @@ def assert_all_alike(model: Model, folder: Path, half: bool) -> list[Array]:
 @pytest.mark.parametrize("half", [False, True])
 @pytest.mark.parametrize("name", SHIPPED)
 def test_shipped_networks_run_alike_from_bundle_and_onnx(tmp_path: Path, name: str, half: bool) -> None:
-    model = load_model(shipped(f"{name}.onnx"))
+    model = open_any(shipped(name))
     found = assert_all_alike(model, tmp_path, half)
     if not half:
         source = outputs(session(model.proto), **FREE)
