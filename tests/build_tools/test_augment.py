@@ -15,6 +15,7 @@ from build_tools.data.coco import LABEL_ID, Sample, read_pack, turned
 from build_tools.data.dataset import Tickets, TrainingPictures, unknown_classes
 from build_tools.data.pictures import read_bgr
 from build_tools.errors import DataError
+from build_tools.training.task import CentreTask
 from tests.build_tools.packs import Box, boxes_of, sample, write_pack
 
 CHANNEL = {"face": 0, "person": 1, "car": 2}
@@ -148,7 +149,7 @@ def same(a: tuple[torch.Tensor, ...], b: tuple[torch.Tensor, ...]) -> bool:
 
 @pytest.mark.parametrize("crops", [False, True])
 def test_a_ticket_gives_the_same_picture_in_every_run(pack: list[Sample], crops: bool) -> None:
-    first, second = (TrainingPictures(pack, CLASSES, Strength(), 1, 8, crops) for _ in range(2))
+    first, second = (TrainingPictures(pack, CLASSES, Strength(), 1, CentreTask().targets, crops) for _ in range(2))
     ticket = (5, 2, 96, 96)
     once = first[ticket]
     second[(1, 3, 96, 96)]  # what was asked for before does not matter
@@ -157,7 +158,9 @@ def test_a_ticket_gives_the_same_picture_in_every_run(pack: list[Sample], crops:
 
 
 def test_a_ticket_gives_targets_of_its_size(pack: list[Sample]) -> None:
-    bgr, heat, heat_weight, box, box_weight = TrainingPictures(pack, CLASSES, Strength(), 1, 8, False)[(0, 0, 128, 96)]
+    bgr, heat, heat_weight, box, box_weight = TrainingPictures(
+        pack, CLASSES, Strength(), 1, CentreTask().targets, False
+    )[(0, 0, 128, 96)]
     assert (bgr.shape, bgr.dtype) == ((3, 96, 128), torch.uint8)
     assert [tuple(t.shape) for t in (heat, heat_weight, box, box_weight)] == [
         (3, 12, 16), (3, 12, 16), (4, 12, 16), (12, 16),
