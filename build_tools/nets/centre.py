@@ -57,7 +57,39 @@ class Separable(nn.Module):
         return x + y if self.residual else y
 
 
-class CentreNet(nn.Module):
+class Trunk(nn.Module):
+    """What both families share: levels at strides 8, 16 and 32, the coarse ones added to the finer.
+
+    Args:
+        config: widths and depths.
+        bare: levels 16 and 32 that are as wide as the neck go into it as they are; level 8 always does.
+    """
+
+    def __init__(self, config: NetConfig, *, bare: bool) -> None:
+        super().__init__()
+        self.input_scale = INPUT_SCALE
+        w4, w8, w16, w32 = config.widths
+        self.stem = ConvBnRelu(3, config.stem, 3, stride=2)
+        self.stage4 = _stage(config.stem, w4, config.depths[0])
+        self.stage8 = _stage(w4, w8, config.depths[1])
+        self.stage16 = _stage(w8, w16, config.depths[2])
+        self.stage32 = _stage(w16, w32, config.depths[3])
+        self.lateral8 = _lateral(w8, config.neck, bare=True)
+        self.lateral16 = _lateral(w16, config.neck, bare=bare)
+        self.lateral32 = _lateral(w32, config.neck, bare=bare)
+        self.join16 = Separable(config.neck, config.neck)
+        self.join8 = Separable(config.neck, config.neck)
+
+    def levels(self, bgr: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Maps [n, neck, h/s, w/s] at strides 8, 16 and 32 of float32 [n, 3, h, w]."""
+        x8 = self.stage8(self.stage4(self.stem(bgr * self.input_scale)))
+        x16 = self.stage16(x8)
+        y32 = self.lateral32(self.stage32(x16))
+        y16 = self.join16(self.lateral16(x16) + _doubled(y32))
+        return self.join8(self.lateral8(x8) + _doubled(y16)), y16, y32
+
+
+class CentreNet(Trunk):
     """Input float32 [n, 3, h, w] BGR 0..255, h and w multiples of 32.
 
     Output: heat logits [n, classes, h/8, w/8] and box distances [n, 4, h/8, w/8] (left, top, right, bottom from the
@@ -65,19 +97,7 @@ class CentreNet(nn.Module):
     """
 
     def __init__(self, classes: int, config: NetConfig) -> None:
-        super().__init__()
-        self.input_scale = INPUT_SCALE
-        w4, w8, w16, w32 = config.widths
-        self.stem = ConvBnRelu(3, config.stem, 3, stride=2)
-        self.stage4 = stage(config.stem, w4, config.depths[0])
-        self.stage8 = stage(w4, w8, config.depths[1])
-        self.stage16 = stage(w8, w16, config.depths[2])
-        self.stage32 = stage(w16, w32, config.depths[3])
-        self.lateral8 = nn.Identity() if w8 == config.neck else ConvBnRelu(w8, config.neck, 1)
-        self.lateral16 = ConvBnRelu(w16, config.neck, 1)
-        self.lateral32 = ConvBnRelu(w32, config.neck, 1)
-        self.join16 = Separable(config.neck, config.neck)
-        self.join8 = Separable(config.neck, config.neck)
+        super().__init__(config, bare=False)
         self.head = Separable(config.neck, config.neck)
         self.heat = nn.Conv2d(config.neck, classes, 1)
         self.box = nn.Conv2d(config.neck, 4, 1)
@@ -86,18 +106,19 @@ class CentreNet(nn.Module):
         nn.init.constant_(self.box.bias, 1.0)  # type: ignore[arg-type]
 
     def forward(self, bgr: Tensor) -> tuple[Tensor, Tensor]:
-        x4 = self.stage4(self.stem(bgr * self.input_scale))
-        x8 = self.stage8(x4)
-        x16 = self.stage16(x8)
-        x32 = self.stage32(x16)
-        up = nn.functional.interpolate(self.lateral32(x32), scale_factor=2.0, mode="nearest")
-        y16 = self.join16(self.lateral16(x16) + up)
-        up = nn.functional.interpolate(y16, scale_factor=2.0, mode="nearest")
-        y8 = self.head(self.join8(self.lateral8(x8) + up))
+        y8 = self.head(self.levels(bgr)[0])
         return self.heat(y8), torch.exp(self.box(y8).float().clamp(-4, 4))
 
 
-def stage(inputs: int, outputs: int, depth: int) -> nn.Sequential:
+def _lateral(width: int, neck: int, *, bare: bool) -> nn.Module:
+    return nn.Identity() if bare and width == neck else ConvBnRelu(width, neck, 1)
+
+
+def _doubled(x: Tensor) -> Tensor:
+    return nn.functional.interpolate(x, scale_factor=2.0, mode="nearest")
+
+
+def _stage(inputs: int, outputs: int, depth: int) -> nn.Sequential:
     """One halving block and `depth` blocks at the new size."""
     blocks = [Separable(inputs, outputs, stride=2)]
     blocks += [Separable(outputs, outputs) for _ in range(depth)]
