@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_runtime.errors import FormatError, StorageError
+from edge_runtime.whole_file import write_whole
 
 FORMAT = 1
 Kind = Literal["pointwise", "full", "depthwise", "dense", "elementwise"]
@@ -101,13 +101,8 @@ def write_table(table: DeviceTable, path: Path) -> None:
         "run_ms": table.run_ms,
         "rows": [asdict(r) for r in table.rows],
     }
-    partial = path.with_name(f"{path.name}.partial")
     try:
-        with partial.open("w", encoding="utf-8") as file:
-            file.write(json.dumps(content, indent=1))
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
+        write_whole(path, json.dumps(content, indent=1))
     except OSError as error:
         raise StorageError(f"{path}: cannot be written ({error.strerror}); choose another place") from error
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
 from edge_runtime.publishing.topics import Topics
+from edge_runtime.whole_file import write_whole
 
 KEPT = {"detection": True, "privacy": False}
 """Switches that hold over a restart, and how they stand on a new node."""
@@ -66,13 +66,8 @@ class Switches:
         self._on[name] = on
         if self._path is None or name not in KEPT:
             return
-        fresh = self._path.with_suffix(".new")
         try:
-            with fresh.open("w") as file:
-                json.dump({key: self._on[key] for key in KEPT}, file)
-                file.flush()
-                os.fsync(file.fileno())
-            fresh.replace(self._path)
+            write_whole(self._path, json.dumps({key: self._on[key] for key in KEPT}))
         except OSError as error:  # must not end paho's thread
             self._say(f"{self._path}: {name} is switched, but not kept over a restart ({error.strerror})")
 

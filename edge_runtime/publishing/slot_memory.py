@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from edge_runtime.config import SlotConfig
 from edge_runtime.datatypes import Event
 from edge_runtime.events.parking import Parking, SlotState
 from edge_runtime.settings import toml
+from edge_runtime.whole_file import write_whole
 
 
 class SlotMemory:
@@ -38,14 +38,9 @@ class SlotMemory:
             return
         states = self._parking.states()
         kept = {name: {"state": state, "points": self._drawn[name]} for name, state in states.items()}
-        fresh = self._path.with_suffix(".new")
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with fresh.open("w") as file:
-                json.dump(kept, file)
-                file.flush()
-                os.fsync(file.fileno())
-            fresh.replace(self._path)
+            write_whole(self._path, json.dumps(kept))
         except OSError as error:  # the events are told all the same
             self._say(f"{self._path}: the slots' states are not kept over a restart ({error.strerror})")
 
