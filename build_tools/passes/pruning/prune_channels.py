@@ -18,7 +18,7 @@ from build_tools.passes.pruning.dead_channels import DeadChannels
 from build_tools.passes.pruning.groups import Dependencies, Group, dependencies
 from build_tools.passes.pruning.remove import Cut, remove_channels
 from build_tools.passes.pruning.scores import channel_scores
-from build_tools.passes.pruning.sensitivity import LEVELS, Curve, curves, evaluation_error, output_error
+from build_tools.passes.pruning.sensitivity import LEVELS, Curve, curves, error_by
 from build_tools.passes.pruning.sparsity import equal_slopes
 
 if TYPE_CHECKING:
@@ -127,11 +127,7 @@ def _shares(
         count = max(round((1 - share) * sizes[group_id]), 1)
         return remove_channels(model, {group_id: strongest(scores[group_id], count)}, known)
 
-    if settings.allocation == "accuracy":
-        error = evaluation_error(model, context)
-    else:
-        assert context.calibration is not None  # by `requires`
-        error = output_error(model, First(context.calibration, settings.samples))
+    error = error_by(settings.allocation, model, context, settings.samples)
     measured = curves(sizes, pruned, error, LEVELS, context.progress)
     return equal_slopes(measured, sizes, settings.target) | given, measured
 

@@ -14,7 +14,7 @@ from build_tools.passes.contract import Change, Context, Fact
 from build_tools.passes.healing.reconstruct import Healing, heal, rows
 from build_tools.passes.healing.samples import First, several
 from build_tools.passes.layer_inputs import Moments, gather_moments, supported
-from build_tools.passes.pruning.sensitivity import Curve, curves, evaluation_error, output_error
+from build_tools.passes.pruning.sensitivity import Curve, curves, error_by
 from build_tools.passes.pruning.sparsity import (
     equal_slopes,
     erdos_renyi,
@@ -124,11 +124,7 @@ def _shares(
         _prune_layer(changed, by_name[name], share, moments)
         return changed
 
-    if settings.allocation == "accuracy":
-        error = evaluation_error(model, context)
-    else:
-        assert context.calibration is not None  # by `requires`
-        error = output_error(model, First(context.calibration, settings.samples))
+    error = error_by(settings.allocation, model, context, settings.samples)
     measured = curves(by_name, pruned, error, LEVELS, context.progress)
     return equal_slopes(measured, sizes, settings.target) | given, measured
 

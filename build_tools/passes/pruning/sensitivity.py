@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from build_tools.model import Model
 from build_tools.passes.activations import stream
 from build_tools.passes.contract import Calibration, Context, Progress
+from build_tools.passes.healing.samples import First
 
 LEVELS = (0.25, 0.5, 0.75)
 Curve = tuple[NDArray[np.float64], NDArray[np.float64]]
@@ -38,6 +39,14 @@ def curves(
         progress("measuring sensitivity", done, len(names))
         found[name] = (np.array(levels), np.array([error(pruned(name, level)) for level in levels]))
     return found
+
+
+def error_by(allocation: str, model: Model, context: Context, samples: int) -> Callable[[Model], float]:
+    """What a changed model loses: on the evaluation data for `accuracy`, else in its outputs on that many samples."""
+    if allocation == "accuracy":
+        return evaluation_error(model, context)
+    assert context.calibration is not None  # by `requires`
+    return output_error(model, First(context.calibration, samples))
 
 
 def evaluation_error(model: Model, context: Context) -> Callable[[Model], float]:
