@@ -14,7 +14,7 @@ from build_tools.data.augment import Classes, Example, Strength, around, fitted,
 from build_tools.data.coco import LABEL_ID, Sample
 from build_tools.data.pictures import read_bgr
 
-Targets = Callable[[Example, NDArray[np.uint8], int], tuple[NDArray[Any], ...]]
+Targets = Callable[[Example, int], tuple[NDArray[Any], ...]]
 """What a network should answer to a picture, before its light was changed, given the number of classes."""
 Ticket = tuple[int, int, int, int]
 """epoch, index of the sample, canvas width, canvas height."""
@@ -49,7 +49,7 @@ class TrainingPictures(Dataset[tuple[torch.Tensor, ...]]):
         epoch, index, w, h = ticket
         rng = np.random.default_rng((self.seed, epoch, index))
         example = self.crop(rng, index, w) if self.crops else self._picture(rng, index, (w, h))
-        targets = self.targets(example, example.bgr, len(self.classes.names))
+        targets = self.targets(example, len(self.classes.names))
         bgr = photometric(rng, example.bgr, self.how)
         chw = torch.from_numpy(np.ascontiguousarray(bgr.transpose(2, 0, 1)))
         return (chw, *(torch.from_numpy(a) for a in targets))

@@ -21,6 +21,7 @@ from build_tools.data.slot_patches import SlotFrame, plain_patches, read_frames,
 from build_tools.errors import DataError, RecipeError
 from build_tools.nets.centre import NetConfig, parameter_count
 from build_tools.nets.patch import STRIDE, PatchNet, Presence
+from build_tools.training.averaging import follow
 from build_tools.training.export import export_onnx
 
 SURE = 0.98
@@ -110,12 +111,7 @@ class ClassifierTrainer:
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         keep = min(self.recipe.train.average, (1 + step) / (10 + step))
-        with torch.no_grad():
-            for mean, now in zip(self.average.state_dict().values(), self.net.state_dict().values(), strict=True):
-                if mean.is_floating_point():
-                    mean.lerp_(now, 1 - keep)
-                else:
-                    mean.copy_(now)
+        follow(self.average, self.net, keep)
         return float(loss.detach())
 
     def _export(self, learn: int, choose: int, seconds: float) -> Path:

@@ -58,20 +58,22 @@ class DenseTargets:
     def __init__(self, teachers: Sequence[CellTeacher], classes: Classes) -> None:
         self._teachers, self._classes = teachers, classes
 
-    def __call__(self, example: Example, clean: Bgr, classes: int) -> tuple[NDArray[np.float32], ...]:
-        """Targets of one picture whose sides are multiples of 32; cells are those of all levels, one after the other.
+    def __call__(self, example: Example, classes: int) -> tuple[NDArray[np.float32], ...]:
+        """Targets of one picture, before its light is changed, whose sides are multiples of 32.
+
+        Cells are those of all levels, one after the other.
 
         Returns:
             Scores float32 [cells, classes], 0 to 1; their weights, 0 where nothing is known; boxes float32 [cells, 4]:
             distances left, top, right, bottom from the cell's centre, in cells, positive; weights float32 [cells].
         """
-        centres, stride = cells((clean.shape[1], clean.shape[0]))
+        centres, stride = cells((example.bgr.shape[1], example.bgr.shape[0]))
         scores = np.zeros((len(stride), classes), np.float32)
         boxes = np.zeros((len(stride), 4), np.float32)
         best = np.zeros(len(stride), np.float32)
         taught = np.zeros(classes, np.bool_)
         for teacher in self._teachers:
-            its_boxes, its_scores, its_labels = teacher.dense(clean)
+            its_boxes, its_scores, its_labels = teacher.dense(example.bgr)
             number = np.where(np.isin(its_labels, teacher.label_ids), self._classes.number(its_labels), -1)
             taught[[k for k in self._classes.number(teacher.label_ids) if k >= 0]] = True
             sure = np.flatnonzero((its_scores >= SCORE_MIN) & (number >= 0))
@@ -93,8 +95,9 @@ class DenseTargets:
         """Put trusted boxes in place of teachers' for the same objects, and add those that are missing."""
         told = np.flatnonzero(best > 0)
         overlaps = iou(boxes[told], example.boxes)
+        nearest = overlaps >= overlaps.max(1, keepdims=True, initial=0) - 1e-6
         for i, (box, k) in enumerate(zip(example.boxes, example.labels, strict=True)):
-            same = (overlaps[:, i] >= 0.5) & (overlaps[:, i] >= overlaps.max(1) - 1e-6) & (scores[told, k] > 0)
+            same = (overlaps[:, i] >= 0.5) & nearest[:, i] & (scores[told, k] > 0)
             boxes[told[same]] = box
             side = box[2:] - box[:2]
             if (same & (scores[told, k] >= KNOWN_SCORE)).any() or side.min() < ADDED_SIDE_PX:

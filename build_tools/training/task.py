@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from build_tools.data.augment import Bgr, Example
+from build_tools.data.augment import Example
 from build_tools.nets import centre, pyramid
 from build_tools.nets.centre import CentreNet, NetConfig
 from build_tools.nets.pyramid import PyramidNet
@@ -32,17 +32,14 @@ class Task(Protocol):
     def network(self, classes: int, config: NetConfig) -> nn.Module:
         """An untrained network."""
 
-    def targets(self, example: Example, clean: Bgr, classes: int) -> Arrays:
-        """What it should answer to a picture; `clean` is the picture before its light was changed."""
+    def targets(self, example: Example, classes: int) -> Arrays:
+        """What it should answer to a picture, given before its light is changed."""
 
     def losses(self, outputs: Sequence[Tensor], targets: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """(of scores, of boxes), of a batch."""
 
     def deployed(self, outputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """The outputs as the exported network gives them."""
-
-    def found(self, outputs: Sequence[Tensor], score_min: float, iou_max: float) -> Found:
-        """What it sees in the first picture of a batch."""
 
 
 class CentreTask:
@@ -55,7 +52,7 @@ class CentreTask:
     def network(self, classes: int, config: NetConfig) -> nn.Module:
         return CentreNet(classes, config)
 
-    def targets(self, example: Example, clean: Bgr, classes: int) -> Arrays:
+    def targets(self, example: Example, classes: int) -> Arrays:
         e, (h, w), stride = example, example.bgr.shape[:2], centre.STRIDE
         t = make_targets(
             e.boxes, e.labels, e.ignore, e.ignore_labels, e.clear, classes, (w // stride, h // stride), stride
@@ -71,9 +68,6 @@ class CentreTask:
         logits, distances = outputs
         return torch.sigmoid(logits), distances
 
-    def found(self, outputs: Sequence[Tensor], score_min: float, iou_max: float) -> Found:
-        return _found(self, outputs, score_min, iou_max)
-
 
 class PyramidTask:
     """Networks of `nets.pyramid`, which learn cell by cell what teachers of the same strides answer."""
@@ -88,8 +82,8 @@ class PyramidTask:
     def network(self, classes: int, config: NetConfig) -> nn.Module:
         return PyramidNet(classes, config)
 
-    def targets(self, example: Example, clean: Bgr, classes: int) -> Arrays:
-        return self._dense(example, clean, classes)
+    def targets(self, example: Example, classes: int) -> Arrays:
+        return self._dense(example, classes)
 
     def losses(self, outputs: Sequence[Tensor], targets: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         return dense_loss(outputs, *targets)
@@ -97,10 +91,8 @@ class PyramidTask:
     def deployed(self, outputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
         return tuple(outputs)
 
-    def found(self, outputs: Sequence[Tensor], score_min: float, iou_max: float) -> Found:
-        return _found(self, outputs, score_min, iou_max)
 
-
-def _found(task: Task, outputs: Sequence[Tensor], score_min: float, iou_max: float) -> Found:
+def found(task: Task, outputs: Sequence[Tensor], score_min: float, iou_max: float) -> Found:
+    """What a network of the family sees in the first picture of a batch."""
     maps = [np.ascontiguousarray(o[0].numpy()) for o in task.deployed(outputs)]
     return decode(task.decoding, maps, task.strides, score_min, iou_max)

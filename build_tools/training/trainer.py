@@ -29,10 +29,11 @@ from build_tools.evaluation.detection import Scored, figures
 from build_tools.nets.centre import NetConfig, parameter_count
 from build_tools.recipe import PhaseEntry
 from build_tools.report.plots import curves
+from build_tools.training.averaging import follow
 from build_tools.training.constrained_net import ConstrainedNet, check, is_asked_for, settle_export
 from build_tools.training.dense_targets import DenseTargets
 from build_tools.training.export import export_onnx
-from build_tools.training.task import CentreTask, PyramidTask, Task
+from build_tools.training.task import CentreTask, PyramidTask, Task, found
 
 CALM_ZOOM = (0.85, 1.25)
 """Zoom of a calm phase, around the letterbox fit."""
@@ -181,12 +182,7 @@ class Trainer:
         self.step += 1
         # Young averages follow fast, or the first epochs' noise would linger.
         keep = min(self.recipe.train.average, (1 + self.step) / (10 + self.step))
-        with torch.no_grad():
-            for mean, now in zip(self.average.state_dict().values(), self.net.state_dict().values(), strict=True):
-                if mean.is_floating_point():
-                    mean.lerp_(now, 1 - keep)
-                else:
-                    mean.copy_(now)
+        follow(self.average, self.net, keep)
         return np.array([float(score_loss.detach()), float(box_loss.detach())])
 
     def _validation(self, held: list[Sample], crops: bool) -> list[Example]:
@@ -212,7 +208,7 @@ class Trainer:
         for e in examples:
             chw = torch.from_numpy(np.ascontiguousarray(e.bgr.transpose(2, 0, 1)))[None].float()
             outputs = net(chw.contiguous(memory_format=torch.channels_last))
-            boxes, scores, labels = self.task.found(outputs, 0.02, 0.5)
+            boxes, scores, labels = found(self.task, outputs, 0.02, 0.5)
             for k in range(len(items)):
                 mine, own, crowd = labels == k, e.labels == k, e.ignore_labels == k
                 truth = np.concatenate([e.boxes[own], e.ignore[crowd]])

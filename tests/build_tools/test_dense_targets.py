@@ -63,7 +63,7 @@ def example(trusted: Sequence[tuple[str, Box]] = (), ignore: Sequence[tuple[str,
 
 def targets(teachers: Sequence[Teller], given: Example) -> tuple[F32, ...]:
     """Scores [cells, 2], their weights, boxes [cells, 4] and their weights."""
-    return DenseTargets(teachers, CLASSES)(given, given.bgr, 2)
+    return DenseTargets(teachers, CLASSES)(given, 2)
 
 
 def corners(boxes: F32, i: int) -> list[float]:
