@@ -119,9 +119,13 @@ class MqttPublisher:
             # Not joined: its thread may be waiting for a name server. It ends by itself.
             client.disconnect()
             return
-        said = client.publish(f"{self._topic}/status", "offline", qos=1, retain=True)
+        # As any other status, in its turn: said past `_status`, an "online" that waited would come after it and stay.
+        self._status.online = False
         deadline = max(deadline, time.monotonic() + LEAVE_S)
-        while not said.is_published() and self._connected.is_set() and time.monotonic() < deadline:
+        while self._connected.is_set() and time.monotonic() < deadline:
+            self._send()
+            if self._status.stands():
+                break
             time.sleep(POLL_S)
         self._left.clear()
         leave(client, self._left)

@@ -31,6 +31,11 @@ class Status:
             self._said = says
             self._under_way = client.publish(self._topic, says, qos=1, retain=True)
 
+    def stands(self) -> bool:
+        """Whether the broker has answered what is to be said."""
+        says = "online" if self.online else "offline"
+        return says == self._said and self._under_way is not None and self._under_way.is_published()
+
     def forget(self) -> None:
         """What was under way went with its client."""
         self._under_way = None

@@ -118,6 +118,22 @@ def test_the_newest_status_stands_after_an_outage_of_the_broker(mosquitto: Mosqu
         assert subscriber.wait(lambda s: statuses(s)[-1] == "offline")
 
 
+@needs_mosquitto
+def test_a_status_that_waits_for_its_turn_does_not_outlive_the_node(mosquitto: Mosquitto, tmp_path: Path) -> None:
+    with Outbox(tmp_path / "outbox.sqlite", max_bytes=10**6, max_age_s=1e6) as outbox:
+        for _ in range(20):
+            mqtt = MqttPublisher(
+                mosquitto.url, outbox, root="edge", node="porch", keepalive_s=5, on_problem=print, online=False
+            )
+            assert mqtt.wait_connected(10)
+            for i in range(9):
+                mqtt.say_online(i % 2 == 0)
+            mqtt.close(5)
+            with Subscriber(mosquitto.port) as late:
+                assert late.wait(lambda s: bool(statuses(s)))
+                assert statuses(late) == ["offline"]
+
+
 class Scripted:
     """A live camera that gives frames for a while, is lost for a while, and comes back for good."""
 
