@@ -25,7 +25,7 @@ class ModelFacts:
 
     Attributes:
         name: of the model.
-        task: `attention`, `detector` or `classifier`.
+        task: `attention`, `detector`, `classifier` or `landmarks`.
         classes: in the order of its maps.
         size_wh: the input it was trained and measured at; other sizes work too.
         size_multiple: input sides are padded to this.
@@ -47,6 +47,8 @@ class ModelFacts:
             return {f"level{s}": (len(self.classes) + 4, s) for s in self.strides}
         if self.decoding == "probability":
             return {"probability": (len(self.classes), self.strides[0])}
+        if self.decoding == "points":
+            return {"points": (2 * len(self.classes), self.strides[0])}
         return {"heat": (len(self.classes), self.strides[0]), "box": (4, self.strides[0])}
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
 
@@ -40,9 +41,18 @@ SHAPES = {"yunet": (32, 0), "yolox": (32, 114)}
 
 
 class Teacher:
-    """A detector by others; one verb: call it with a BGR picture."""
+    """A detector by others; one verb: call it with a BGR picture.
 
-    def __init__(self, config: TeacherConfig, folder: Path) -> None:
+    Args:
+        config: as a recipe names it.
+        folder: what its path starts from.
+        any_size: open the sides of an input that was exported for one size.
+
+    Raises:
+        ModelError: no such file, no decoder for it, or not a model.
+    """
+
+    def __init__(self, config: TeacherConfig, folder: Path, *, any_size: bool = False) -> None:
         if config.decoder not in SHAPES:
             raise ModelError(f"teacher decoder {config.decoder}: must be one of {', '.join(SHAPES)}")
         self.path = folder / config.model
@@ -53,7 +63,8 @@ class Teacher:
         options.intra_op_num_threads = 1
         options.log_severity_level = 3
         try:
-            self._session = ort.InferenceSession(str(self.path), options, providers=["CPUExecutionProvider"])
+            model = _opened(self.path) if any_size else str(self.path)
+            self._session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime's errors share no base class
             raise ModelError(f"{self.path}: not a usable model; fetch it again ({str(error)[:120]})") from error
 
@@ -95,10 +106,22 @@ class Teacher:
             outputs = self._session.run(None, {self._session.get_inputs()[0].name: blob})
         except Exception as error:  # ONNX Runtime's errors share no base class
             raise ModelError(
-                f"{self.path}: takes no picture of {canvas.shape[1]}x{canvas.shape[0]}; if its size is fixed, give it "
-                f"as `teachers.size_wh` and leave `teachers.dense` out ({str(error).splitlines()[0][:120]})"
+                f"{self.path}: takes no picture of {canvas.shape[1]}x{canvas.shape[0]}; if its graph holds one size, "
+                f"give it as `teachers.size_wh` and leave `teachers.dense` out ({str(error).splitlines()[0][:120]})"
             ) from error
         return DECODERS[self.config.decoder][0](outputs, canvas.shape[1], canvas.shape[0])
+
+
+def _opened(path: Path) -> bytes:
+    """The model with the height and width of its pictures left open, for graphs that need no other change."""
+    proto = onnx.load(path)
+    for value in (*proto.graph.input, *proto.graph.output):
+        for name, side in zip("nchw", value.type.tensor_type.shape.dim, strict=False):
+            if value in proto.graph.output or name in "hw":
+                side.dim_param = f"{value.name}_{name}"
+    del proto.graph.value_info[:]
+    whole: bytes = proto.SerializeToString()
+    return whole
 
 
 def ask(teacher: Teacher, samples: Iterable[Sample], cache: Path, progress: Callable[[int], None]) -> dict[str, Found]:

@@ -81,9 +81,14 @@ class DenseTargets:
             better = sure[its_scores[sure] > best[sure]]
             boxes[better], best[better] = its_boxes[better], its_scores[better]
         weights = np.ones_like(scores)
+        # A teacher knows better than to ignore, but of frames that are labelled in places only: what it says there
+        # counts, what it is silent about does not (seen from above, it knows no car).
+        partly = len(example.clear) > 0
         for box, k in zip(example.ignore, example.ignore_labels, strict=True):
-            if k >= 0 and not taught[k]:  # a teacher knows better than to ignore
-                weights[_inside(centres, box), k] = 0
+            if k >= 0 and (partly or not taught[k]):
+                weights[_inside(centres, box) & (scores[:, k] == 0), k] = 0
+        for box in example.clear:
+            weights[_inside(centres, box)] = 1
         self._add_labels(example, centres, stride, scores, weights, boxes, best)
         low, high = centres - boxes[:, :2], boxes[:, 2:] - centres
         distances = np.concatenate([low, high], 1) / stride[:, None]
@@ -109,6 +114,8 @@ class DenseTargets:
             if best[cell] < ADDED_SCORE:
                 scores[cell, k] = max(scores[cell, k], ADDED_SCORE)
                 boxes[cell], best[cell] = box, ADDED_SCORE
+            elif scores[cell, k] < ADDED_SCORE:
+                weights[cell, k] = 0  # an object of another class holds the cell: it must not learn that this is none
 
 
 def cells(size_wh: tuple[int, int]) -> tuple[F32, F32]:

@@ -82,7 +82,7 @@ class Trainer:
     def _task(self) -> Task:
         if self.recipe.net.family == "centre":
             return CentreTask()
-        dense = [Teacher(teacher_config(t), self.folder) for t in self.recipe.teachers if t.dense]
+        dense = [Teacher(teacher_config(t), self.folder, any_size=True) for t in self.recipe.teachers if t.dense]
         return PyramidTask(DenseTargets(dense, self.classes))
 
     def _phase(self, phase: PhaseEntry, end: int) -> tuple[int, int]:

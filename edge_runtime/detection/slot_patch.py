@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_runtime.datatypes import BgrImage, Picture, Yuv420
-from edge_runtime.imaging.colour import to_bgr
+from edge_runtime.imaging.part import part_bgr
 from edge_runtime.polygons import Point
 
 Quad = NDArray[np.float32]
@@ -64,7 +64,7 @@ def cut(picture: Picture, quad: Quad, side_px: int = PATCH_PX) -> BgrImage:
     # Two pixels more, and even: chroma planes are halves.
     low = np.clip(np.floor(quad.min(0)) - 2, 0, (max(width - 2, 0), max(height - 2, 0))).astype(int) // 2 * 2
     high = np.clip(np.ceil(quad.max(0)) + 2, low + 2, (width, height)).astype(int)
-    part = _part(picture, (int(low[0]), int(low[1])), (int(high[0]), int(high[1])))
+    part = part_bgr(picture, (int(low[0]), int(low[1])), (int(high[0]), int(high[1])))
     corners = quad - low.astype(np.float32)
     sides = np.linalg.norm(np.roll(quad, -1, axis=0) - quad, axis=1)
     # Never below one and a half pixels of the picture for one of the patch: its shorter side keeps what it has.
@@ -80,17 +80,6 @@ def cut(picture: Picture, quad: Quad, side_px: int = PATCH_PX) -> BgrImage:
     return np.asarray(
         cv2.warpPerspective(part, matrix, (side_px, side_px), flags=cv2.INTER_LINEAR, borderValue=(OUTSIDE,) * 3),
         np.uint8,
-    )
-
-
-def _part(picture: Picture, low: tuple[int, int], high: tuple[int, int]) -> BgrImage:
-    """The part of the picture between two points, as BGR; `low` is even."""
-    rows, columns = slice(low[1], high[1]), slice(low[0], high[0])
-    if not isinstance(picture, Yuv420):
-        return picture[rows, columns]
-    half_rows, half_columns = slice(low[1] // 2, -(-high[1] // 2)), slice(low[0] // 2, -(-high[0] // 2))
-    return to_bgr(
-        Yuv420(picture.y[rows, columns], picture.u[half_rows, half_columns], picture.v[half_rows, half_columns])
     )
 
 

@@ -50,14 +50,16 @@ class Teller:
         return boxes, scores, labels
 
 
-def example(trusted: Sequence[tuple[str, Box]] = (), ignore: Sequence[tuple[str, Box]] = ()) -> Example:
+def example(
+    trusted: Sequence[tuple[str, Box]] = (), ignore: Sequence[tuple[str, Box]] = (), clear: Sequence[Box] = ()
+) -> Example:
     return Example(
         np.zeros((SIZE_WH[1], SIZE_WH[0], 3), np.uint8),
         boxes_of([box for _, box in trusted]),
         CLASSES.number(label_ids([name for name, _ in trusted])),
         boxes_of([box for _, box in ignore]),
         CLASSES.number(label_ids([name for name, _ in ignore])),
-        boxes_of([]),
+        boxes_of(clear),
     )
 
 
@@ -222,6 +224,26 @@ def test_places_to_ignore_weigh_nothing_for_classes_that_no_teacher_knows() -> N
     assert inside.sum() == 64 + 16 + 4
     assert (weights[:, 0] == 1).all()  # the teacher knows faces
     assert (weights[:, 1] == np.where(inside, 0, 1)).all()
+
+
+def test_of_a_frame_labelled_in_places_only_what_a_teacher_says_counts_not_its_silence() -> None:
+    whole, empty = (0.0, 0.0, 160.0, 128.0), (32.0, 32.0, 64.0, 64.0)
+    i = cell(100, 100, 8)
+    teller = Teller([(i, 0.5, (90, 90, 110, 110), "face")])
+    _, weights, _, _ = targets([teller], example(ignore=[("face", whole)], clear=[empty]))
+    known = ((CENTRES >= 32) & (CENTRES < 64)).all(1)
+    known[i] = True
+    assert (weights[:, 0] == known).all()
+    assert (weights[:, 1] == 1).all()
+
+
+def test_a_cell_held_by_another_class_does_not_learn_that_a_trusted_box_is_none() -> None:
+    i = cell(60, 60, 8)
+    teller = Teller([(i, 0.8, (52, 52, 68, 68), "face")], ["face", "person"])
+    scores, weights, boxes, _ = targets([teller], example([("person", (46, 40, 74, 80))]))
+    assert scores[i].tolist() == pytest.approx([0.8, 0])
+    assert weights[i].tolist() == [1, 0]
+    assert corners(boxes, i) == pytest.approx([52, 52, 68, 68])
 
 
 def test_a_trusted_box_counts_within_a_place_to_ignore() -> None:

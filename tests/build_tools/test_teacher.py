@@ -180,5 +180,38 @@ def test_cell_by_cell_it_answers_everywhere_however_unsure(tmp_path: Path) -> No
 
 def test_cell_by_cell_a_teacher_of_another_fixed_size_is_refused(tmp_path: Path) -> None:
     write_yolox(tmp_path)
-    with pytest.raises(ModelError, match=r"yolox\.onnx: takes no picture of 64x32; if its size is fixed"):
+    with pytest.raises(ModelError, match=r"yolox\.onnx: takes no picture of 64x32; if its graph holds one size"):
         Teacher(CONFIG, tmp_path).dense(np.zeros((32, 64, 3), np.uint8))
+
+
+def test_a_teacher_exported_for_one_size_answers_at_any_if_its_graph_allows(tmp_path: Path) -> None:
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 32, 32])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 21, 85])
+    shape = helper.make_tensor("shape", TensorProto.INT64, [3], [1, 85, -1])
+    nodes, rows = [], []
+    for stride in (8, 16, 32):
+        w = helper.make_tensor(f"w{stride}", TensorProto.FLOAT, [85, 3, 1, 1], np.full(255, 1e-3, np.float32))
+        nodes += [
+            helper.make_node("Constant", [], [f"w{stride}"], value=w),
+            helper.make_node("Conv", ["x", f"w{stride}"], [f"c{stride}"], strides=[stride, stride]),
+            helper.make_node("Reshape", [f"c{stride}", "shape"], [f"r{stride}"]),
+        ]
+        rows.append(f"r{stride}")
+    nodes += [
+        helper.make_node("Concat", rows, ["all"], axis=2),
+        helper.make_node("Transpose", ["all"], ["y"], perm=[0, 2, 1]),
+    ]
+    graph = helper.make_graph(nodes, "one size", [x], [y], [shape])
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10), tmp_path / CONFIG.model
+    )
+    wide = np.full((32, 64, 3), 100, np.uint8)
+    with pytest.raises(ModelError, match=r"takes no picture of 64x32"):
+        Teacher(CONFIG, tmp_path).dense(wide)
+    boxes, scores, _ = Teacher(CONFIG, tmp_path, any_size=True).dense(wide)
+    assert (len(boxes), len(scores)) == (42, 42)
+    square = np.full((32, 32, 3), 100, np.uint8)
+    for told, known in zip(
+        Teacher(CONFIG, tmp_path, any_size=True).dense(square), Teacher(CONFIG, tmp_path).dense(square), strict=True
+    ):
+        np.testing.assert_array_equal(told, known)
