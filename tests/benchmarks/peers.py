@@ -26,7 +26,7 @@ from edge_runtime.bench.interleaved import session_options
 from edge_runtime.config import AttentionConfig, CroppingConfig
 from edge_runtime.cropping.planner import plan_windows
 from edge_runtime.datatypes import Detections, Frame
-from edge_runtime.geometry import Boxes
+from edge_runtime.geometry import Boxes, non_maximum_suppression
 
 MAX_BOXES = 2000
 """Best boxes that suppression looks at."""
@@ -116,7 +116,7 @@ def looker(peer: Peer, folder: Path, size_wh: tuple[int, int]) -> Callable[[Fram
         likely = np.flatnonzero(scores >= SCORE_MIN)
         likely = likely[np.argsort(-scores[likely], kind="stable")[:MAX_BOXES]]
         boxes, scores, labels = boxes[likely], scores[likely], labels[likely]
-        kept = suppressed(boxes, scores, labels, iou_max)
+        kept = non_maximum_suppression(boxes, scores, labels, iou_max)
         limit = np.array(frame.size_wh * 2, np.float32)
         inside = np.clip(boxes[kept] / np.tile(scale, 2), 0, limit).astype(np.float32)
         found = Detections(inside, scores[kept].astype(np.float32), labels[kept].astype(np.int32), LABELS)
@@ -124,16 +124,6 @@ def looker(peer: Peer, folder: Path, size_wh: tuple[int, int]) -> Callable[[Fram
         return found, plan_windows(regions, (), frame.size_wh, CROP_PX, CroppingConfig()).windows
 
     return look
-
-
-def suppressed(
-    boxes: Boxes, scores: NDArray[np.float32], labels: NDArray[np.int32], iou_max: float
-) -> NDArray[np.intp]:
-    """As `geometry.non_maximum_suppression`, by OpenCV: of thousands of boxes the matrix of overlaps is slow."""
-    xywh = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], 1).astype(np.float64)
-    kept = cv2.dnn.NMSBoxesBatched(xywh.tolist(), scores.tolist(), labels.tolist(), 0.0, iou_max)
-    best_first = np.asarray(kept, np.intp).ravel()
-    return best_first[np.argsort(-scores[best_first], kind="stable")]
 
 
 def _stretched(bgr: NDArray[np.uint8], size_wh: tuple[int, int]) -> NDArray[np.uint8]:

@@ -13,12 +13,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from build_tools.model import Model
-from edge_runtime.geometry import non_maximum_suppression
 from edge_runtime.shipped import shipped
 from tests.benchmarks.contestants import OurContestant, contestants, digest, multiplications
 from tests.benchmarks.leaderboard import Board
 from tests.benchmarks.leaderboard_page import BEGIN, END, page, plot, rewrite
-from tests.benchmarks.peers import suppressed
 
 FIGURES = {"truths": 5, "ap8": 0.5, "ap16": 0.625, "ap32": 0.75, "crop_recall8": 0.875, "crop_recall16": 1.0}
 
@@ -147,13 +145,3 @@ def test_every_attention_network_that_is_shipped_takes_part_and_the_default_one_
     assert isinstance(pair, OurContestant)
     assert pair.sets == {"faces", "scenes"}
     assert set(pair.runs((160, 120))) == {" 1 crops", " 4 crops"}
-
-
-def test_peers_boxes_are_suppressed_as_the_runtimes_are() -> None:
-    rng = np.random.default_rng(0)
-    for iou_max in (0.3, 0.45, 0.6):
-        corner, side = rng.uniform(0, 200, (300, 2)), rng.uniform(8, 60, (300, 2))
-        boxes = np.concatenate([corner, corner + side], 1).astype(np.float32)
-        scores, labels = rng.uniform(0.02, 1, 300).astype(np.float32), rng.integers(0, 3, 300).astype(np.int32)
-        expected = non_maximum_suppression(boxes, scores, labels, iou_max)
-        assert suppressed(boxes, scores, labels, iou_max).tolist() == expected.tolist()
