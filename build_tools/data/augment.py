@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from build_tools.data.coco import Sample
+from edge_runtime.settings import setting
 
 F32 = NDArray[np.float32]
 Bgr = NDArray[np.uint8]
@@ -63,15 +64,15 @@ class Classes:
 class Strength:
     """How hard pictures are changed."""
 
-    mosaic: float = 0.3
-    zoom_low: float = 0.6
-    zoom_high: float = 1.6
-    flip: float = 0.5
-    grey: float = 0.1
-    blur: float = 0.15
-    noise: float = 0.15
-    dark: float = 0.15
-    jpeg: float = 0.15
+    mosaic: float = setting(0.3, "share of pictures that are put together from four", low=0, high=1)
+    zoom_low: float = setting(0.6, "smallest zoom, around the letterbox fit", low=0.05, high=20)
+    zoom_high: float = setting(1.6, "largest zoom", low=0.05, high=20)
+    flip: float = setting(0.5, "share of pictures that are mirrored", low=0, high=1)
+    grey: float = setting(0.1, "share without colour", low=0, high=1)
+    blur: float = setting(0.15, "share out of focus", low=0, high=1)
+    noise: float = setting(0.15, "share with grain", low=0, high=1)
+    dark: float = setting(0.15, "share in low light", low=0, high=1)
+    jpeg: float = setting(0.15, "share compressed hard", low=0, high=1)
 
 
 def view(
