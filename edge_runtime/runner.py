@@ -33,7 +33,6 @@ from edge_runtime.publishing.slot_memory import SlotMemory
 from edge_runtime.watchdog import Watchdog
 
 if TYPE_CHECKING:
-    from edge_runtime.publishing.mqtt import MqttPublisher
     from edge_runtime.publishing.presence import Presence
 
 HEALTH_S = 10.0
@@ -97,7 +96,6 @@ class Runner:
     ) -> None:
         self.config, self.asked, self.clock, self.say, self.stopping = config, asked, clock, say, stopping
         self.health = Health(clock)
-        self._mqtt: MqttPublisher | None = None
         self._presence: Presence | None = None
         self._liveness = Liveness(config.camera.stalled_s, config.camera.fps, self._say_online, say)
         self._switches = Switches(None, say)
@@ -191,7 +189,6 @@ class Runner:
                 newest=not embedded,
                 online=False,
             )
-            self._mqtt = mqtt
             open_.callback(mqtt.close, DRAIN_S)
             self._presence = Presence(c, mqtt, url, pipeline.classes, say=self.say)
             if known := pipeline.parking.states():
@@ -211,8 +208,8 @@ class Runner:
         )
 
     def _say_online(self, online: bool) -> None:
-        if self._mqtt is not None:
-            self._mqtt.say_online(online)
+        if self._presence is not None:
+            self._presence.say_online(online)
 
     def _page(self, open_: ExitStack) -> Viewer | None:
         if not self.config.web.listen:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -15,16 +16,20 @@ from edge_runtime.publishing.client import LEAVE_S, leave, make_client
 from edge_runtime.publishing.frigate_objects import FrigateObjects
 from edge_runtime.publishing.outbox import Row
 from edge_runtime.publishing.side_topics import SideTopics
+from edge_runtime.publishing.status import Status
 
 if TYPE_CHECKING:
     from paho.mqtt.client import Client
 
 QUEUE = 1000
 """Messages that wait in memory for a lost broker; as with Frigate itself, nothing is kept over a restart."""
+POLL_S = 0.02
 
 
 class FrigatePublisher:
     """`<root>/events`, `<root>/available`, counts by camera, zone and label, and `detect/set` of the camera.
+
+    `available` is offline until `say_online`, and while there is no connection.
 
     Args:
         url: of the broker.
@@ -49,13 +54,15 @@ class FrigatePublisher:
         self._left = threading.Event()
         self._detect: bool | None = None
         self.side = SideTopics()
-        self.side.put(f"{root}/available", "online")
+        self._status = Status(f"{root}/available", online=False)
+        self._saying, self._again = threading.Lock(), False
         self.side.listen(f"{root}/{camera}/detect/set", self._heard)
         address = parse_broker(url)
         self._client = make_client(address, f"{node}-frigate", f"{root}/available", newest=False)
         self._client.max_queued_messages_set(QUEUE)
         self._client.on_connect = self._on_connect
         self._client.on_disconnect = self._on_disconnect
+        self._client.on_publish = self._on_publish
         self._client.on_message = self.side.heard
         self._client.connect_async(address.host, address.port, keepalive_s)
         self._client.loop_start()
@@ -73,6 +80,11 @@ class FrigatePublisher:
                 self._counts[place, label] = n
                 self.side.put(f"{self._root}/{place}/{label}", str(n))
 
+    def say_online(self, online: bool) -> None:
+        """Change `available`; from any thread."""
+        self._status.online = online
+        self._say()
+
     def show_detection(self, on: bool) -> None:
         """Say how detection is switched, if that is new."""
         if on is not self._detect:
@@ -84,11 +96,24 @@ class FrigatePublisher:
         if not self.side.connected:
             self._client.disconnect()  # not joined: its thread may be waiting for a name server
             return
-        said = self._client.publish(f"{self._root}/available", "offline", qos=1, retain=True)
-        if said.rc == 0:
-            said.wait_for_publish(LEAVE_S)
+        self._status.online = False
+        deadline = time.monotonic() + LEAVE_S
+        while self.side.connected and not self._status.stands() and time.monotonic() < deadline:
+            self._say()
+            time.sleep(POLL_S)
         self._left.clear()
         leave(self._client, self._left)
+
+    def _say(self) -> None:
+        """Send `available` if it is news, from one thread at a time; who finds another at it leaves it a note."""
+        self._again = True
+        while self._again and self._saying.acquire(blocking=False):
+            try:
+                self._again = False
+                if self.side.connected:
+                    self._status.send(self._client)
+            finally:
+                self._saying.release()
 
     def _heard(self, _topic: str, payload: bytes, retained: bool) -> None:
         if not retained and payload in (b"ON", b"OFF"):
@@ -96,7 +121,14 @@ class FrigatePublisher:
 
     def _on_connect(self, client: Client, _data: object, _flags: object, reason: Any, _properties: object) -> None:
         if not reason.is_failure:
+            # Before `connected` is true nobody else says it. What was under way paho sends again, and first.
+            self._status.send(client, anew=True)
             self.side.opened(client)
+            self._say()
+
+    def _on_publish(self, _client: Client, _data: object, mid: int, _reason: object, _properties: object) -> None:
+        self._status.answered(mid)
+        self._say()
 
     def _on_disconnect(self, _client: Client, _data: object, _flags: object, _reason: Any, _properties: object) -> None:
         self.side.closed()

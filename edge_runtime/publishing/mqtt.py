@@ -122,10 +122,8 @@ class MqttPublisher:
         # As any other status, in its turn: said past `_status`, an "online" that waited would come after it and stay.
         self._status.online = False
         deadline = max(deadline, time.monotonic() + LEAVE_S)
-        while self._connected.is_set() and time.monotonic() < deadline:
+        while self._connected.is_set() and not self._status.stands() and time.monotonic() < deadline:
             self._send()
-            if self._status.stands():
-                break
             time.sleep(POLL_S)
         self._left.clear()
         leave(client, self._left)
@@ -225,6 +223,7 @@ class MqttPublisher:
         if client is not self._client:
             return
         self._open = self._connected.is_set()
+        self._status.answered(mid)
         with self._book:
             seq = self._under_way.get(mid)
             if seq is None:  # not an event, or answered before `publish` returned its id

@@ -110,6 +110,12 @@ class Presence:
         self._frames, self._uptime_s = frames, uptime_s
         self._mqtt.publish_health(facts | now)
 
+    def say_online(self, online: bool) -> None:
+        """Whether frames are processed; from any thread."""
+        self._mqtt.say_online(online)
+        if self._frigate is not None:
+            self._frigate.say_online(online)
+
     def tick(self, now_ns: int) -> None:
         """Do what is due; called now and then."""
         self._announcement.tick(now_ns, self._mqtt.side.connected)

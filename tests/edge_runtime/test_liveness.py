@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import pytest
@@ -119,6 +119,30 @@ def test_the_newest_status_stands_after_an_outage_of_the_broker(mosquitto: Mosqu
 
 
 @needs_mosquitto
+def test_a_status_that_waits_for_its_turn_is_said_without_being_asked_again(
+    mosquitto: Mosquitto, tmp_path: Path
+) -> None:
+    with (
+        Outbox(tmp_path / "outbox.sqlite", max_bytes=10**6, max_age_s=1e6) as outbox,
+        Subscriber(mosquitto.port) as subscriber,
+    ):
+        mqtt = MqttPublisher(
+            mosquitto.url, outbox, root="edge", node="porch", keepalive_s=5, on_problem=print, online=False
+        )
+        assert mqtt.wait_connected(10)
+        for _ in range(40):
+            mqtt.say_online(True)
+            mqtt.say_online(False)
+            mqtt.say_online(True)
+            assert subscriber.wait(lambda s: statuses(s)[-1:] == ["online"], 5)
+            mqtt.say_online(False)
+            mqtt.say_online(True)
+            mqtt.say_online(False)
+            assert subscriber.wait(lambda s: statuses(s)[-1:] == ["offline"], 5)
+        mqtt.close(5)
+
+
+@needs_mosquitto
 def test_a_status_that_waits_for_its_turn_does_not_outlive_the_node(mosquitto: Mosquitto, tmp_path: Path) -> None:
     with Outbox(tmp_path / "outbox.sqlite", max_bytes=10**6, max_age_s=1e6) as outbox:
         for _ in range(20):
@@ -183,12 +207,14 @@ def run_until(subscriber: Subscriber, node: Staged, wanted: list[str]) -> list[s
     return statuses(subscriber)
 
 
-def staged(mosquitto: Mosquitto, folder: Path, camera: Source, said: list[str]) -> Staged:
+def staged(
+    mosquitto: Mosquitto, folder: Path, camera: Source, said: list[str], profile: Literal["edge", "frigate"] = "edge"
+) -> Staged:
     config = Config(
         node=NodeConfig(state=str(folder)),
         camera=CameraConfig(stalled_s=3.0, retry_s=0.1, retry_max_s=0.2),
         pipeline=PipelineConfig(mode="attention"),
-        mqtt=MqttConfig(broker=mosquitto.url),
+        mqtt=MqttConfig(broker=mosquitto.url, profile=profile),
     )
     node = Staged(config, Run(), SystemClock(), said.append, lambda: False)
     node.camera = camera
@@ -198,11 +224,13 @@ def staged(mosquitto: Mosquitto, folder: Path, camera: Source, said: list[str]) 
 @needs_mosquitto
 def test_a_lost_camera_makes_the_node_offline_until_its_frames_are_back(mosquitto: Mosquitto, tmp_path: Path) -> None:
     said: list[str] = []
-    with Subscriber(mosquitto.port, "edge/+/status") as subscriber:
-        node = staged(mosquitto, tmp_path, Scripted(lost_from_s=8.0, lost_for_s=8.0), said)
+    with Subscriber(mosquitto.port, "edge/+/status") as subscriber, Subscriber(mosquitto.port, "frigate/#") as frigate:
+        node = staged(mosquitto, tmp_path, Scripted(lost_from_s=8.0, lost_for_s=8.0), said, "frigate")
         assert run_until(subscriber, node, ["offline", "online", "offline", "online"]) == [
             "offline", "online", "offline", "online", "offline",
         ], "before the first frame, with frames, without, again with, and at the end"  # fmt: skip
+        available = [payload.decode() for topic, payload, _ in frigate.heard if topic == "frigate/available"]
+        assert available == ["offline", "online", "offline", "online", "offline"], "Frigate's readers are told the same"
     assert any("no frame processed" in line for line in said)
 
 

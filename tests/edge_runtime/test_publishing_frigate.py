@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_runtime.publishing.frigate import FrigatePublisher
+from edge_runtime.publishing.frigate import QUEUE, FrigatePublisher
 from edge_runtime.publishing.frigate_objects import FrigateObjects
 from edge_runtime.publishing.outbox import Row
 from tests.mosquitto import BINARY, Mosquitto
@@ -194,6 +195,8 @@ def test_over_a_real_broker(mosquitto: Mosquitto, tmp_path: Path) -> None:
         node = FrigatePublisher(
             mosquitto.url, root="frigate", node="porch", camera="front", keepalive_s=5, on_detect=switched.append
         )
+        assert heard.wait(lambda s: s.last("frigate/available") == b"offline"), "no frame has been processed yet"
+        node.say_online(True)
         assert heard.wait(lambda s: s.last("frigate/available") == b"online")
         node.show_detection(True)
         for seq, kind in enumerate(("track_start", "zone_enter", "track_end"), 1):
@@ -207,3 +210,37 @@ def test_over_a_real_broker(mosquitto: Mosquitto, tmp_path: Path) -> None:
         assert heard.wait(lambda _: switched == [False])
         node.close()
         assert heard.wait(lambda s: s.last("frigate/available") == b"offline")
+
+
+def available(heard: Subscriber) -> list[str]:
+    return [payload.decode() for topic, payload, _ in heard.heard if topic == "frigate/available"]
+
+
+def publisher(mosquitto: Mosquitto) -> FrigatePublisher:
+    return FrigatePublisher(
+        mosquitto.url, root="frigate", node="porch", camera="front", keepalive_s=5, on_detect=lambda _: None
+    )
+
+
+@needs_mosquitto
+def test_available_follows_the_frames_also_through_an_outage_that_fills_the_queue(mosquitto: Mosquitto) -> None:
+    with Subscriber(mosquitto.port, "frigate/#") as heard:
+        node = publisher(mosquitto)
+        node.say_online(True)
+        assert heard.wait(lambda s: bool(available(s)) and available(s)[-1] == "online")
+        mosquitto.stop()
+        for seq in range(1, 2 * QUEUE):
+            node.announce(Row(seq, json.dumps(event("track_start", track=seq)).encode()))
+        node.say_online(False)
+        mosquitto.start()
+        assert heard.wait(lambda s: len(s.events()) >= QUEUE, 30)
+        node.say_online(True)
+        node.say_online(False)
+        time.sleep(1)
+        with Subscriber(mosquitto.port, "frigate/available") as late:
+            assert late.wait(lambda s: available(s) == ["offline"])
+        node.say_online(True)
+        assert heard.wait(lambda s: available(s)[-1] == "online")
+        node.close()
+        with Subscriber(mosquitto.port, "frigate/available") as late:
+            assert late.wait(lambda s: available(s) == ["offline"])
