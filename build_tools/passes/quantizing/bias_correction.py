@@ -52,29 +52,34 @@ def correct_by_outputs(
 ) -> list[str]:
     """Make each layer's mean output that of the model before, layer by layer in graph order, in place.
 
-    Sees what earlier layers shift, and runs both models over the calibration data once for each layer.
+    Sees what earlier layers shift: the model before runs over the calibration data once, the other as far as each
+    layer in turn.
 
     Returns:
         Why layers were left alone, one line each.
     """
     refused = []
-    for done, layer in enumerate(layers):
+    progress("correcting biases", 0, len(layers))
+    wanted = mean_outputs(before, layers, calibration)
+    for done, layer in enumerate(layers, 1):
+        now = mean_outputs(model, [layer], calibration)
+        refused += add_to_bias(model, layer, wanted[layer.index] - now[layer.index])
         progress("correcting biases", done, len(layers))
-        refused += add_to_bias(model, layer, mean_shift(before, model, layer, calibration))
     return refused
 
 
-def mean_shift(before: Model, model: Model, layer: Layer, calibration: Calibration) -> F64:
-    """Mean output of each channel of a layer before, minus that now: float64 [channels]."""
-    tensor = Graph(before.proto).nodes[layer.index].output[0]
-    total, feeds = np.zeros(_channels(layer)), 0
-    pairs = zip(stream(before.proto, [tensor], calibration), stream(model.proto, [tensor], calibration), strict=True)
-    for then, now in pairs:
-        apart = np.asarray(then[tensor], np.float64) - now[tensor]
-        axis = 1 if layer.op in ("Conv", "ConvTranspose") else apart.ndim - 1
-        total += apart.mean(tuple(i for i in range(apart.ndim) if i != axis))
+def mean_outputs(model: Model, layers: Sequence[Layer], calibration: Calibration) -> dict[int, F64]:
+    """Mean output of each channel of layers, float64 [channels] by the layer's index."""
+    nodes = Graph(model.proto).nodes
+    tensors = {layer.index: nodes[layer.index].output[0] for layer in layers}
+    totals, feeds = {layer.index: np.zeros(_channels(layer)) for layer in layers}, 0
+    for values in stream(model.proto, list(tensors.values()), calibration):
+        for layer in layers:
+            out = np.asarray(values[tensors[layer.index]], np.float64)
+            axis = 1 if layer.op in ("Conv", "ConvTranspose") else out.ndim - 1
+            totals[layer.index] += out.mean(tuple(i for i in range(out.ndim) if i != axis))
         feeds += 1
-    return total / max(feeds, 1)
+    return {index: total / max(feeds, 1) for index, total in totals.items()}
 
 
 def _exact(model: Model, name: str) -> F64:
