@@ -124,6 +124,21 @@ class TamperConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class IdentityConfig:
+    """Who it is: faces compared with those that `edge-runtime enroll` has put into the gallery."""
+
+    enabled: bool = setting(False, "tell known persons from unknown ones")
+    embedder: str = setting("face_embedder", "a model in models/ by name, or a path with NAME.adapter.toml beside it")
+    landmarks: str = setting("face_landmarks", "the network that finds eyes, nose and mouth, by name or path")
+    gallery: str = setting("gallery", "who is enrolled: a file in the state folder, or a path; embeddings, encrypted")
+    key: str = setting("gallery.key", "its key: a file in the state folder, or a path to a better kept one")
+    threshold: float = setting(0.0, "a face at most so far from a person's is known; 0: the embedder's own", low=0)
+    min_side_px: int = setting(32, "faces whose shorter side has fewer pixels of the frame tell nothing", low=16)
+    views: int = setting(3, "good views of a face before anything is said of it", low=1, high=8)
+    tell_names: bool = setting(True, "events carry the name; false: only known or unknown")
+
+
+@dataclass(frozen=True, slots=True)
 class OutboxConfig:
     """Events that the broker has not acknowledged yet."""
 
@@ -171,6 +186,7 @@ class Config:
     slots: tuple[SlotConfig, ...] = ()
     parking: ParkingConfig = field(default_factory=ParkingConfig)
     tamper: TamperConfig = field(default_factory=TamperConfig)
+    identity: IdentityConfig = field(default_factory=IdentityConfig)
     outbox: OutboxConfig = field(default_factory=OutboxConfig)
     mqtt: MqttConfig = field(default_factory=MqttConfig)
     web: WebConfig = field(default_factory=WebConfig)

@@ -208,7 +208,9 @@ class Event:
         count: number of events lost, of `events_dropped`.
         kind: what is wrong with the camera, of `tamper` and `tamper_clear`.
         direction: which way a line was crossed, of `line_cross`.
-        state: in what state its subject is now, where the type alone does not say it.
+        state: in what state its subject is now, where the type alone does not say it; of `identity`, `known` or
+            `unknown`.
+        name: who it is, of `identity`; None: unknown, or names are kept back.
     """
 
     type: EventType
@@ -224,3 +226,4 @@ class Event:
     kind: TamperKind | None = None
     direction: Direction | None = None
     state: str | None = None
+    name: str | None = None

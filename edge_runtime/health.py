@@ -9,7 +9,10 @@ from typing import Any
 
 from edge_runtime.clock import Clock
 
-STAGES = ("attention", "cropping", "detection", "tracking", "events", "tamper", "slots", "outbox", "showing", "frame")
+STAGES = (
+    "attention", "cropping", "detection", "tracking", "events", "identity", "tamper", "slots", "outbox", "showing",
+    "frame",
+)  # fmt: skip
 """In the order of the flow; `frame` is the whole way of a frame, `showing` the picture drawn for people."""
 
 BUCKETS_MS: tuple[float, ...] = tuple(round(0.05 * 2 ** (i / 2), 4) for i in range(32))

@@ -21,6 +21,8 @@ from edge_runtime.events.explanation import Listener
 from edge_runtime.events.parking import Parking
 from edge_runtime.events.tamper import SCENE, Tamper
 from edge_runtime.health import Health
+from edge_runtime.identity.reader import FaceNetworks
+from edge_runtime.recognition import Recognition
 from edge_runtime.tracking.tracker import Tracker
 
 
@@ -64,6 +66,9 @@ class Pipeline:
         assert network is not None
         self.classes = network.classes
         self.events = EventEngine(config, self.classes, listener)
+        self._recognition = None
+        if config.identity.enabled:
+            self._recognition = Recognition(config, FaceNetworks.of(config.identity), listener)
         self._tamper = Tamper(config.tamper)
         self.parking = Parking(config.slots, config.parking)
         self._classifier = None
@@ -110,6 +115,9 @@ class Pipeline:
         self._last = Moment(frame.captured_ns, frame.media_s, size_wh, wall)
         with health.stage("events"):
             events = self.events.update(tracked, self._last)
+        if self._recognition is not None:
+            with health.stage("identity"):
+                events += self._recognition.update(frame.main, tracked, self._last)
         with health.stage("tamper"):
             events += self._tamper.update(frame.lores, self._last)
         # A camera that is covered or turned away sees no slots.
@@ -133,4 +141,6 @@ class Pipeline:
 
     def finish(self) -> list[Event]:
         """The events that end what is still going on: the clip is over, or the program stops."""
+        if self._recognition is not None:
+            self._recognition.finish()
         return self.events.finish(self._last) if self._last is not None else []

@@ -11,7 +11,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 RUNTIME = sorted((ROOT / "edge_runtime").rglob("*.py"))
 SOURCES = RUNTIME + sorted((ROOT / "build_tools").rglob("*.py"))
-FLOW = ("capture", "attention", "cropping", "detection", "tracking", "events", "publishing", "web")
+FLOW = ("capture", "attention", "cropping", "detection", "tracking", "identity", "events", "publishing", "web")
 LAZY = ("paho", "aiohttp", "picamera2", "amqtt")
 
 

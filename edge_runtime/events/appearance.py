@@ -72,6 +72,8 @@ def track_event(
     line: str | None = None,
     dwell_s: float | None = None,
     direction: Direction | None = None,
+    state: str | None = None,
+    name: str | None = None,
 ) -> Event:
     """An event about a track."""
     age_s = (moment.at_ns - track.start_ns) / 1e9
@@ -86,4 +88,6 @@ def track_event(
         line=line,
         dwell_s=dwell_s,
         direction=direction,
+        state=state,
+        name=name,
     )

@@ -32,6 +32,8 @@ FULL = Event(
     dwell_s=3.0,
     kind="covered",
     direction="in",
+    state="known",
+    name="Žofie",
 )
 KINDS: tuple[EventType, ...] = typing.get_args(EventType)
 
@@ -56,7 +58,9 @@ def of_type(kind: EventType) -> Event:
 
 def test_the_document_is_the_design_s_to_the_letter() -> None:
     text = encoded(
-        replace(FULL, zone="Weg & Tür", line=None, slot=None, dwell_s=None, kind=None, direction=None)
+        replace(
+            FULL, zone="Weg & Tür", line=None, slot=None, dwell_s=None, kind=None, direction=None, state=None, name=None
+        )
     ).decode()
     assert re.sub('"id":"[^"]*"', '"id":"*"', text) == (
         '{"schema":1,"id":"*","node":"porch","camera":"front",'
@@ -64,6 +68,7 @@ def test_the_document_is_the_design_s_to_the_letter() -> None:
         '"time":"2026-11-24T03:30:32.123Z","clock_synced":true,"track":{"id":17,"label":"person","score":0.91,'
         '"box":[10.0,20.0,110.0,220.0],"box_norm":[0.01569,0.04167,0.17188,0.45833],"age_s":2.4},'
         '"zone":"Weg & Tür","line":null,"direction":null,"slot":null,"dwell_s":null,"kind":null,"state":null,'
+        '"name":null,'
         '"media_s":1.25,"latency_ms":41.2,"snapshot":null}'
     )
 
@@ -73,7 +78,7 @@ def test_every_type_satisfies_the_schema(kind: EventType) -> None:
     VALIDATOR.validate(json.loads(encoded(of_type(kind))))
 
 
-@pytest.mark.parametrize("kind", ["node_online", "identity", "plate"])
+@pytest.mark.parametrize("kind", ["node_online", "plate"])
 def test_events_about_the_node_need_neither_track_nor_camera(kind: EventType) -> None:
     VALIDATOR.validate(json.loads(encoded(Event(kind, 0), camera=None)))
 
@@ -84,7 +89,7 @@ def test_events_about_the_node_need_neither_track_nor_camera(kind: EventType) ->
         ("track_start", "track"), ("track_update", "track"), ("track_end", "track"), ("zone_enter", "zone"),
         ("zone_leave", "zone"), ("dwell", "zone"), ("line_cross", "line"), ("line_cross", "direction"),
         ("tamper", "kind"), ("tamper_clear", "kind"), ("slot_occupied", "slot"),
-        ("slot_free", "slot"), ("events_dropped", "count"),
+        ("slot_free", "slot"), ("identity", "state"), ("identity", "track"), ("events_dropped", "count"),
     ],
 )  # fmt: skip
 def test_the_schema_refuses_an_event_without_its_subject(kind: EventType, key: str) -> None:
@@ -122,7 +127,8 @@ def test_any_event_satisfies_the_schema(
     count: int,
     wall: datetime,
 ) -> None:
-    event = Event(kind, 0, media_s, frame_wh, track, name, name, name, dwell_s, count, "moved", "out", other)
+    state = "unknown" if kind == "identity" else other
+    event = Event(kind, 0, media_s, frame_wh, track, name, name, name, dwell_s, count, "moved", "out", state, other)
     document = json.loads(encoded(event, wall, camera=other))
     VALIDATOR.validate(document)
     x1, y1, x2, y2 = document["track"]["box"]
