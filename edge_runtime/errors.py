@@ -2,6 +2,7 @@
 
 EdgeRuntimeError (1)
 ├── ConfigError (2)        the command line, the configuration file, `--set`
+├── PhotoError (2)         a photo that cannot be enrolled
 ├── CaptureError (3)       a camera, stream or clip
 ├── BundleError (4)        a model file
 │   ├── FormatError        not a model, or a torn one
@@ -24,6 +25,12 @@ class EdgeRuntimeError(Exception):
 
 class ConfigError(EdgeRuntimeError):
     """A setting is unknown, of the wrong type, or out of its range."""
+
+    exit_code = 2
+
+
+class PhotoError(EdgeRuntimeError):
+    """A photo shows no one face well enough to know a person by it."""
 
     exit_code = 2
 

@@ -44,13 +44,16 @@ class Pipeline:
         config: all settings.
         health: the counters it keeps.
         listener: told why each rule did or did not fire.
+        faces: networks of the identity rule; None: as configured.
 
     Raises:
         BundleError: a model cannot be used.
         ConfigError: a rule counts a label that no model knows.
     """
 
-    def __init__(self, config: Config, health: Health, listener: Listener | None = None) -> None:
+    def __init__(
+        self, config: Config, health: Health, listener: Listener | None = None, faces: FaceNetworks | None = None
+    ) -> None:
         self._health = health
         mode = config.pipeline.mode
         self._attention = None
@@ -68,7 +71,7 @@ class Pipeline:
         self.events = EventEngine(config, self.classes, listener)
         self._recognition = None
         if config.identity.enabled:
-            self._recognition = Recognition(config, FaceNetworks.of(config.identity), listener)
+            self._recognition = Recognition(config, faces or FaceNetworks.of(config.identity), listener)
         self._tamper = Tamper(config.tamper)
         self.parking = Parking(config.slots, config.parking)
         self._classifier = None

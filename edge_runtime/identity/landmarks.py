@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -29,6 +30,13 @@ def face_window(box: Sequence[float]) -> Window:
     side = max(2, round(CONTEXT * max(box[2] - box[0], box[3] - box[1])))
     x, y = round((box[0] + box[2] - side) / 2), round((box[1] + box[3] - side) / 2)
     return x, y, x + side, y + side
+
+
+class Landmarks(Protocol):
+    """Finds the five points of a face; `LandmarkHead` does."""
+
+    def points(self, picture: Picture, box: Sequence[float]) -> Points:
+        """The five points, float32 [5, 2], in the picture's pixels, of the face at `box` (xyxy)."""
 
 
 class LandmarkHead:

@@ -10,7 +10,7 @@ from edge_runtime.datatypes import Picture, Track
 from edge_runtime.engine import open_model
 from edge_runtime.identity.embedder import Embedder, Embedding, open_embedder
 from edge_runtime.identity.finder import FaceFinder
-from edge_runtime.identity.landmarks import TASK, LandmarkHead
+from edge_runtime.identity.landmarks import TASK, LandmarkHead, Landmarks
 from edge_runtime.identity.view import view_of
 
 LABEL = "face"
@@ -39,7 +39,7 @@ class FaceNetworks:
     """The networks between a picture and an embedding."""
 
     finder: FaceFinder
-    head: LandmarkHead
+    head: Landmarks
     embedder: Embedder
 
     @staticmethod

@@ -11,14 +11,16 @@ import numpy as np
 from edge_runtime.datatypes import BgrImage, Picture, Yuv420
 from edge_runtime.identity.alignment import Points, align, similarity
 from edge_runtime.identity.embedder import AdapterConfig
-from edge_runtime.identity.landmarks import LandmarkHead, face_window
+from edge_runtime.identity.landmarks import Landmarks, face_window
 from edge_runtime.imaging.part import part_bgr
 
 SHARP_PX = 96
 """Sharpness is measured at this size, so that it is the same for all embedders and sinks with the face's size, too."""
-SHARP_GOOD, SHARP_LEAST = 0.06, 0.01
-"""Sharp faces of LFW have 0.11 (median), of 37 px 0.05, of 21 px 0.03; blurred by 3 px of 70, 0.013: of those two
-thirds are not known again."""
+SHARP_NOISE_PX = 1.0
+"""Noise finer than this is no sharpness: the Laplacian of an 8-bit picture's mere rounding looks like detail."""
+SHARP_GOOD, SHARP_LEAST = 0.03, 0.006
+"""Faces of LFW have 0.05 (median; 1st percentile 0.013), shrunk to 37 px 0.032, to 21 px 0.021. Blurred by 2 px of 70
+they have 0.017, by 3 px 0.0105: of these the original embedder knows three in five no more."""
 LEAN_GOOD, LEAN_MOST = 0.016, 0.06
 """How far points are off the template's, as a share of the square: 0.016 is LFW's median, 0.03 its 95th percentile;
 profiles have more than 0.06."""
@@ -54,7 +56,7 @@ class FaceView:
         return min(1.0, self.side_px / SIDE_GOOD_PX) * min(1.0, self.sharpness / SHARP_GOOD) * frontal
 
 
-def view_of(picture: Picture, box: Sequence[float], head: LandmarkHead, adapter: AdapterConfig) -> FaceView | None:
+def view_of(picture: Picture, box: Sequence[float], head: Landmarks, adapter: AdapterConfig) -> FaceView | None:
     """The face at `box`; None where its points are no face's.
 
     Args:
@@ -77,10 +79,11 @@ def view_of(picture: Picture, box: Sequence[float], head: LandmarkHead, adapter:
 
 
 def sharpness(upright: BgrImage) -> float:
-    """Variance of the Laplacian over that of the grey levels, in the middle of the face."""
+    """Variance of the Laplacian of Gaussian over that of the grey levels, in the middle of the face."""
     grey = cv2.cvtColor(cv2.resize(upright, (SHARP_PX, SHARP_PX), interpolation=cv2.INTER_AREA), cv2.COLOR_BGR2GRAY)
     edge = SHARP_PX // 6
-    middle = grey[edge:-edge, edge:-edge].astype(np.float32)
+    smooth = cv2.GaussianBlur(grey.astype(np.float32), (0, 0), SHARP_NOISE_PX)
+    middle = smooth[edge:-edge, edge:-edge]
     return float(cv2.Laplacian(middle, cv2.CV_32F).var() / max(float(middle.var()), 1.0))
 
 
