@@ -55,6 +55,7 @@ class Pipeline:
         self, config: Config, health: Health, listener: Listener | None = None, faces: FaceNetworks | None = None
     ) -> None:
         self._health = health
+        self._slots = config.slots
         mode = config.pipeline.mode
         self._attention = None
         if mode != "full":
@@ -74,9 +75,7 @@ class Pipeline:
             self._recognition = Recognition(config, faces or FaceNetworks.of(config.identity), listener)
         self._tamper = Tamper(config.tamper)
         self.parking = Parking(config.slots, config.parking)
-        self._classifier = None
-        if config.slots:
-            self._classifier = SlotClassifier(open_model(config.parking.model, "classifier"), config.slots)
+        self._classifier = _slot_classifier(config)
         self._tracks: tuple[Track, ...] = ()
         self._last: Moment | None = None
 
@@ -130,6 +129,21 @@ class Pipeline:
         health.tracks_started += sum(e.type == "track_start" for e in events)
         return Outcome(regions, windows, detections, tracked.live, events)
 
+    def apply(self, config: Config) -> list[Event]:
+        """Take other zones, lines and slots between two frames; the events of what ends by that. Tracks go on.
+
+        Raises:
+            ConfigError: a rule counts a label that no model knows; all stays as it was.
+            BundleError: the slots' model cannot be used; all stays as it was.
+        """
+        classifier = self._classifier
+        if config.slots != self._slots:
+            classifier = _slot_classifier(config)
+        events = self.events.apply(config, self._last or Moment(0, None, (1, 1)))
+        self._slots, self._classifier = config.slots, classifier
+        self.parking.apply(config.slots)
+        return events
+
     @property
     def following(self) -> bool:
         """Whether any track is left, or a slot is about to change."""
@@ -147,3 +161,7 @@ class Pipeline:
         if self._recognition is not None:
             self._recognition.finish()
         return self.events.finish(self._last) if self._last is not None else []
+
+
+def _slot_classifier(config: Config) -> SlotClassifier | None:
+    return SlotClassifier(open_model(config.parking.model, "classifier"), config.slots) if config.slots else None

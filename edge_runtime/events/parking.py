@@ -113,8 +113,15 @@ class Parking:
 
     def __init__(self, slots: Sequence[SlotConfig], config: ParkingConfig) -> None:
         self._config = config
+        self._configured = tuple(slots)
         self._slots = {slot.name: Slot(config.min_dwell_s) for slot in slots}
         self._looked_ns: int | None = None
+
+    def apply(self, slots: Sequence[SlotConfig]) -> None:
+        """Take other slots; one that is as it was goes on, one that was drawn anew is another and not known yet."""
+        kept = {slot: self._slots[slot.name] for slot in self._configured}
+        self._configured = tuple(slots)
+        self._slots = {slot.name: kept.get(slot) or Slot(self._config.min_dwell_s) for slot in slots}
 
     def restore(self, states: Mapping[str, SlotState]) -> None:
         """Begin with what was known before a restart; slots that are not configured any more are left out."""

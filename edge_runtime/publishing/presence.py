@@ -79,16 +79,21 @@ class Presence:
         )
         if prefix:
             mqtt.side.listen(f"{prefix}/status", self._announcement.heard)
-        self.configure(config)
+        self._states = States(config, topics, self._classes, mqtt.side.put)
+        self._announce(config)
 
-    def configure(self, config: Config) -> None:
-        """Take over other zones, lines or slots; names of node, camera and topics stay as they are.
+    def apply(self, config: Config) -> None:
+        """Take other zones, lines or slots; names of node, camera and topics stay as they are, and so do states.
 
         Raises:
             ConfigError: a name that is taken.
         """
+        topics_of(config)
+        self._states.apply(config)
+        self._announce(config)
+
+    def _announce(self, config: Config) -> None:
         topics = topics_of(config)
-        self._states = States(config, topics, self._classes, self._mqtt.side.put)
         counted = counted_labels(config, self._classes)
         device = device_config(config, topics, counted, version=version("edge-runtime"), pictures=self._pictures)
         self._announcement.announce(device, self._states.topics)

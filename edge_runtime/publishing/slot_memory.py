@@ -29,8 +29,12 @@ class SlotMemory:
 
     def __init__(self, path: Path, slots: Sequence[SlotConfig], parking: Parking, say: Callable[[str], None]) -> None:
         self._path, self._parking, self._say = path, parking, say
-        self._drawn = {slot.name: toml(slot.points) for slot in slots}
+        self.apply(slots)
         parking.restore(self._kept())
+
+    def apply(self, slots: Sequence[SlotConfig]) -> None:
+        """Keep other slots from now on, which the parking has taken over already."""
+        self._drawn = {slot.name: toml(slot.points) for slot in slots}
 
     def update(self, events: Iterable[Event]) -> None:
         """Keep the states where one of the events changed one."""

@@ -26,20 +26,35 @@ class States:
     """
 
     def __init__(self, config: Config, topics: Topics, classes: Sequence[str], put: Callable[[str, str], None]) -> None:
-        self._topics, self._put = topics, put
+        self._topics, self._classes, self._put = topics, tuple(classes), put
         self._said: dict[str, str] = {}
-        self._counted = counted_labels(config, classes)
-        self._lines = {line.name: {"in": 0, "out": 0} for line in config.lines}
-        self._slots: dict[str, str | None] = {slot.name: None for slot in config.slots}
+        self._lines: dict[str, dict[str, int]] = {}
+        self._slots: dict[str, str | None] = {}
         self._tampered: set[str] = set()
-        self.counts({})
-        for name in self._lines:
-            self._say_line(name)
-        if config.tamper.enabled:
-            self._say_tamper()
-        self._all = {*self._said, *(topics.slot(name) for name in self._slots)}
+        self.apply(config)
+
+    def apply(self, config: Config) -> None:
+        """Take other zones, lines and slots. What keeps its name keeps its state until something else is told of it."""
+        topics = self._topics
+        self._counted = counted_labels(config, self._classes)
+        self._lines = {line.name: self._lines.get(line.name, {"in": 0, "out": 0}) for line in config.lines}
+        self._slots = {slot.name: self._slots.get(slot.name) for slot in config.slots}
+        counts = [topics.count(zone, label) for zone, label in self._counted]
+        self._all = {*counts, *map(topics.line, self._lines), *map(topics.slot, self._slots)}
         if self._slots:
             self._all.add(topics.slots)
+        if config.tamper.enabled:
+            self._all.add(topics.tamper)
+        self._said = {topic: said for topic, said in self._said.items() if topic in self._all}
+        for topic in counts:
+            if topic not in self._said:
+                self._say(topic, "0")
+        for name in self._lines:
+            self._say_line(name)
+        if any(self._slots.values()):
+            self.slots({})
+        if config.tamper.enabled:
+            self._say_tamper()
 
     @property
     def topics(self) -> frozenset[str]:

@@ -108,6 +108,19 @@ def test_each_slot_has_its_own_state() -> None:
     assert [(e.slot, e.type) for e in events] == [("a", "slot_occupied"), ("b", "slot_free")]
 
 
+def test_slots_drawn_while_it_runs_begin_anew_and_the_others_go_on() -> None:
+    parking = lot(("a", "b"), min_dwell_s=10)
+    told = [e for i in range(8) for e in parking.update([CAR, CAR], moment(i))]
+    a, b = (SlotConfig(name, SQUARE) for name in "ab")
+    moved = SlotConfig("b", ((0.5, 0.5), (0.9, 0.5), (0.9, 0.9)))
+    parking.apply((moved, a))
+    told += [e for i in range(8, 22) for e in parking.update([CAR, CAR], moment(i))]
+    assert [(e.slot, e.at_ns / 1e9) for e in told] == [("a", 10.0), ("b", 18.0)]
+    parking.apply((b,))
+    assert parking.states() == {}
+    assert parking.update([CAR], moment(30)) == []
+
+
 def test_looks_are_due_at_the_configured_pace() -> None:
     parking = lot()
     assert parking.due(0)

@@ -45,6 +45,20 @@ def test_a_slot_that_was_drawn_anew_is_looked_at_anew(tmp_path: Path) -> None:
     assert parking.states() == {"2": "free"}
 
 
+def test_slots_drawn_while_it_runs_are_kept_as_drawn(tmp_path: Path) -> None:
+    path = tmp_path / "slots.json"
+    parking, memory = started(path, SLOTS, [])
+    moved = SlotConfig("2", ((0.2, 0.5), (0.4, 0.5), (0.4, 0.8), (0.2, 0.8)))
+    new = SlotConfig("3", ((0.6, 0.5), (0.8, 0.5), (0.8, 0.8), (0.6, 0.8)))
+    now = (new, SLOTS[0], moved)
+    parking.apply(now)
+    memory.apply(now)
+    for at_s in range(4):
+        memory.update(parking.update([0.9, 0.1, 0.9], Moment(at_s * 10**9, None, (640, 480))))
+    assert started(path, now, [])[0].states() == {"3": "occupied", "1": "free", "2": "occupied"}
+    assert started(path, SLOTS, [])[0].states() == {"1": "free"}
+
+
 def test_a_new_node_knows_nothing_and_says_nothing(tmp_path: Path) -> None:
     said: list[str] = []
     parking, _ = started(tmp_path / "slots.json", SLOTS, said)

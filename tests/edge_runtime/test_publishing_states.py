@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from edge_runtime.config import CameraConfig, Config, LineConfig, NodeConfig, SlotConfig, TamperConfig, ZoneConfig
@@ -78,6 +79,25 @@ def test_tamper_is_on_until_the_last_kind_is_cleared() -> None:
     assert json.loads(said.take()[-1][1]) == {"state": "ON", "kinds": ["frozen"]}
     said.states.update([Event("tamper_clear", 0, kind="frozen")])
     assert json.loads(said.take()[-1][1]) == {"state": "OFF", "kinds": []}
+
+
+def test_what_keeps_its_name_keeps_its_state_when_rules_are_edited() -> None:
+    said = Said()
+    said.states.counts({("path", "person"): 2})
+    said.states.update([Event("line_cross", 0, line="gate", direction="in"), Event("tamper", 0, kind="covered")])
+    said.states.slots({"14": "occupied", "15": "free"})
+    said.take()
+    door, gate = LOT.zones[1], LineConfig("gate", ((0.3, 0.5), (0.8, 0.5)))
+    side = LineConfig("side", ((0.3, 0.1), (0.8, 0.1)))
+    said.states.apply(replace(LOT, zones=(LOT.zones[0], ZoneConfig("hall", CORNERS, ("person",))), lines=(gate, side)))
+    assert said.take() == [("hall/person", "0"), ("lines/side", '{"in": 0, "out": 0}')], "nothing goes to and fro"
+    assert not any("door" in topic for topic in said.states.topics)
+    said.states.apply(replace(LOT, zones=(door,), slots=LOT.slots[:1]))
+    assert dict(said.take())["slots"] == '{"free": 0, "occupied": 1}'
+    said.states.update([Event("line_cross", 0, line="gate", direction="in"), Event("tamper_clear", 0, kind="covered")])
+    taken = dict(said.take())
+    assert json.loads(taken["lines/gate"]) == {"in": 2, "out": 0}
+    assert json.loads(taken["tamper"]) == {"state": "OFF", "kinds": []}
 
 
 def test_no_tamper_topic_where_tampering_is_not_looked_for() -> None:
