@@ -143,7 +143,7 @@ def _run(arguments: Sequence[str]) -> int:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, on_signal)
-    asked = Run(args.once, args.fast, args.events, args.record, args.stats, args.need_broker)
+    asked = Run(args.once, args.fast, args.events, args.record, args.stats, args.need_broker, args.config)
     say(f"camera: {config.camera.source}; stop with Ctrl-C")
     health = Runner(config, asked, SystemClock(), say, lambda: bool(stop)).run()
     say(health.table())

@@ -167,6 +167,7 @@ class WebConfig:
 
     listen: str = setting("", "[HOST:]PORT; empty: no page. Loopback unless a host is given")
     fps: float = setting(10.0, "pictures a second sent to a viewer at the most", low=0.1, high=60)
+    token: str = setting("", "password of the page; empty: none on loopback, a new one printed at each start beyond it")
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import bisect
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from edge_runtime.clock import Clock
+from edge_runtime.errors import StorageError
 
 STAGES = (
     "attention", "cropping", "detection", "tracking", "events", "identity", "tamper", "slots", "outbox", "showing",
@@ -132,3 +135,14 @@ class Health:
         )
         lines.append(f"tracks {d['tracks_started']}, events {d['events']}")
         return "\n".join(lines)
+
+    def write(self, path: Path) -> None:
+        """Write the counters as JSON.
+
+        Raises:
+            StorageError: they cannot be written.
+        """
+        try:
+            path.write_text(json.dumps(self.as_dict(), indent=1) + "\n")
+        except OSError as error:
+            raise StorageError(f"{path}: the counters cannot be written ({error.strerror}); check --stats") from None

@@ -14,6 +14,7 @@ from edge_runtime.events import schedule
 from edge_runtime.polygons import Point
 from edge_runtime.settings import required, setting, toml
 
+CORNERS_MAX = 200
 AREA_MIN = 1e-4
 """Polygons that cover less of the frame than this are slips of the hand."""
 LENGTH_MIN = 0.01
@@ -123,6 +124,8 @@ def _check_polygon(points: Sequence[Point]) -> None:
     _check_points(points)
     if len(points) < 3:
         raise ValueError(f"points: an area has three corners or more, not {len(points)}; add corners")
+    if len(points) > CORNERS_MAX:
+        raise ValueError(f"points: an area has {CORNERS_MAX} corners at the most, not {len(points)}; leave some out")
     if polygons.area(points) < AREA_MIN and len(points) == 3:
         raise ValueError(f"points = {toml(points)}: the area is next to nothing; draw it larger")
     crossing = polygons.crossing_sides(points)

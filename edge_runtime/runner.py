@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,8 +16,8 @@ from edge_runtime.capture.latest import LatestFrame
 from edge_runtime.capture.source import Source, open_source
 from edge_runtime.clock import Clock
 from edge_runtime.config import Config
-from edge_runtime.datatypes import BgrImage, Event, Frame
-from edge_runtime.errors import ConfigError, PublishError, StorageError
+from edge_runtime.datatypes import Event, Frame
+from edge_runtime.errors import ConfigError, PublishError
 from edge_runtime.health import Health
 from edge_runtime.imaging.colour import to_bgr
 from edge_runtime.imaging.draw import annotate
@@ -30,10 +29,13 @@ from edge_runtime.publishing.console import sentence
 from edge_runtime.publishing.desk import EventDesk, Publisher
 from edge_runtime.publishing.outbox import Outbox
 from edge_runtime.publishing.slot_memory import SlotMemory
+from edge_runtime.publishing.topics import topics_of
+from edge_runtime.viewer import Viewer
 from edge_runtime.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from edge_runtime.publishing.presence import Presence
+    from edge_runtime.web.editor import RulesEditor
 
 HEALTH_S = 10.0
 """Seconds between two health messages."""
@@ -54,6 +56,7 @@ class Run:
         record: where the annotated video goes, or None.
         stats: where the counters go as JSON, or None.
         need_broker: fail when the broker cannot be reached at start.
+        config: the file that the settings came from, or None; the page's edits are written there.
     """
 
     once: bool = False
@@ -62,22 +65,7 @@ class Run:
     record: Path | None = None
     stats: Path | None = None
     need_broker: bool = False
-
-
-class Viewer(Protocol):
-    """Where pictures and counters are shown; the live page is one."""
-
-    def wants_picture(self) -> bool:
-        """Whether somebody looks and the next picture is due."""
-
-    def show(self, bgr: BgrImage) -> None:
-        """Show it; never blocks."""
-
-    def tell(self, payloads: Sequence[bytes]) -> None:
-        """List the events."""
-
-    def count(self, stats: dict[str, Any]) -> None:
-        """Show the counters."""
+    config: Path | None = None
 
 
 class Runner:
@@ -100,6 +88,7 @@ class Runner:
         self._liveness = Liveness(config.camera.stalled_s, config.camera.fps, self._say_online, say)
         self._switches = Switches(None, say)
         self._viewer: Viewer | None = None
+        self._editor: RulesEditor | None = None
         self._recorder: Recorder | None = None
         self._told_ns = self._counted_ns = 0
 
@@ -115,7 +104,7 @@ class Runner:
             slots = Path(self.config.node.state).expanduser() / "slots.json"
             self._slots = SlotMemory(slots, self.config.slots, pipeline.parking, self.say)
             desk = self._desk(open_, pipeline, live=source.live)
-            self._viewer = self._page(open_)
+            self._viewer = self._page(open_, pipeline)
             watchdog = open_.enter_context(Watchdog(os.environ))
             frames = open_.enter_context(self._frames(source))
             try:
@@ -125,13 +114,15 @@ class Runner:
                         self._liveness.fed(self.clock.now_ns())
                         watchdog.fed(self.clock.now_ns())
                     self._liveness.check(self.clock.now_ns())
+                    if self._editor is not None:
+                        self._editor.settle(lambda config: self._apply(config, pipeline, desk))
                     self._recount(frames, every_s=HEALTH_S)
             finally:
                 # What is still going on ends now, and is told of, however the loop ended.
                 self._tell(desk, pipeline.finish(), pipeline)
                 self._recount(frames, every_s=0.0)
                 if self.asked.stats is not None:
-                    _write_stats(self.asked.stats, self.health)
+                    self.health.write(self.asked.stats)
         return self.health
 
     def _source(self) -> Source:
@@ -176,7 +167,6 @@ class Runner:
         if url != "none":
             from edge_runtime.publishing.mqtt import MqttPublisher
             from edge_runtime.publishing.presence import Presence
-            from edge_runtime.publishing.topics import topics_of
 
             topics_of(c)  # names are refused before anyone is told
             mqtt = MqttPublisher(
@@ -211,16 +201,27 @@ class Runner:
         if self._presence is not None:
             self._presence.say_online(online)
 
-    def _page(self, open_: ExitStack) -> Viewer | None:
-        if not self.config.web.listen:
+    def _page(self, open_: ExitStack, pipeline: Pipeline) -> Viewer | None:
+        web = self.config.web
+        if not web.listen:
             return None
+        from edge_runtime.web.editor import RulesEditor
         from edge_runtime.web.server import WebPage
 
-        page = open_.enter_context(WebPage(self.config.web.listen, self.config.web.fps))
-        self.say(f"page: {page.url}")
-        if page.beyond_loopback:
-            self.say("page: it listens beyond this machine and asks for no password; anyone on the network can look")
+        self._editor = RulesEditor(self.config, self.asked.config, pipeline.classes)
+        page = open_.enter_context(WebPage(web.listen, web.fps, token=web.token, editor=self._editor))
+        once = f"?token={page.token} (web.token sets a lasting password)" if page.token != web.token else ""
+        self.say(f"page: {page.url}{once}")
         return page
+
+    def _apply(self, config: Config, pipeline: Pipeline, desk: EventDesk) -> None:
+        """Put the page's rules into force between two frames, and tell what ends by that."""
+        topics_of(config)  # names are refused before anything has changed
+        ended = pipeline.apply(config)
+        self._slots.apply(config.slots)
+        self._tell(desk, ended, pipeline)
+        if self._presence is not None:
+            self._presence.apply(config)
 
     def _one(self, frame: Frame, pipeline: Pipeline, desk: EventDesk, open_: ExitStack) -> None:
         """Process one frame, tell its events, show it, give its buffer back."""
@@ -288,10 +289,3 @@ class Runner:
             if now_ns - self._told_ns >= every_s * 1e9:
                 self._told_ns = now_ns
                 self._presence.health(self.health.as_dict())
-
-
-def _write_stats(path: Path, health: Health) -> None:
-    try:
-        path.write_text(json.dumps(health.as_dict(), indent=1) + "\n")
-    except OSError as error:
-        raise StorageError(f"{path}: the counters cannot be written ({error.strerror}); check --stats") from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
+import math
 import tomllib
 import typing
 from pathlib import Path
@@ -131,6 +132,8 @@ def _value(kind: Any, value: Any, rule: Any, origin: str, refusal: Refusal, name
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         names = {int: "a whole number", float: "a number", str: "a text in quotes", bool: "true or false"}
         raise refusal(f"{where}: must be {names[kind]}")
+    if isinstance(value, float) and math.isinf(value):
+        raise refusal(f"{where}: must be a finite number")
     low, high = rule.get("low"), rule.get("high")
     if (low is not None and not value >= low) or (high is not None and not value <= high):
         span = f"at least {low}" if high is None else f"between {low} and {high}"

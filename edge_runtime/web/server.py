@@ -1,4 +1,4 @@
-"""Serves the live page: the annotated picture, the last events, the counters. Reads only, loopback by default."""
+"""Serves the live page: the picture, the last events, the counters, the rules to edit. Loopback by default."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import json
 import socket
 import threading
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-import cv2
-
 from edge_runtime.datatypes import BgrImage
-from edge_runtime.errors import ConfigError
+from edge_runtime.errors import ConfigError, EdgeRuntimeError
+from edge_runtime.web.access import Access
+from edge_runtime.web.editor import RulesEditor, refusal
+from edge_runtime.web.feeds import Feeds
 from edge_runtime.web.listen import Listen, parse_listen
 
 if TYPE_CHECKING:
@@ -25,32 +25,24 @@ if TYPE_CHECKING:
 STATIC = Path(__file__).resolve().parent / "static"
 FILES = {
     "/": ("index.html", "text/html"),
+    "/login": ("login.html", "text/html"),
     "/app.js": ("app.js", "text/javascript"),
+    "/shapes.js": ("shapes.js", "text/javascript"),
+    "/rules.js": ("rules.js", "text/javascript"),
     "/style.css": ("style.css", "text/css"),
     "/icon.svg": ("icon.svg", "image/svg+xml"),
 }
-REMEMBERED = 100
-"""Events a new viewer is shown."""
-MAX_VIEWERS = 8
-"""Streams of pictures at once, and as many of events."""
-MAX_WIDTH = 1280
-"""Wider pictures are sent at this width: no page is wider, and a 4K camera would fill the network."""
-JPEG_QUALITY = 80
-BEAT_S = 5.0
-"""Seconds between two signs of life on a silent event stream, so that a dead runtime is noticed."""
-STALL_S = 15.0
-"""A viewer who takes nothing for this long loses its place."""
-START_S, STOP_S = 10.0, 5.0
+MAX_BODY = 500_000
+"""Bytes of an edit at the most: some thousand rules."""
+START_S, STOP_S, SETTLE_S = 10.0, 5.0, 20.0
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; img-src 'self'; style-src 'self'; script-src 'self'; "
-    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
     "Cross-Origin-Resource-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
+    "Referrer-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
-Message = tuple[str, bytes]
-"""Kind and JSON of a server-sent event."""
 
 
 class WebPage:
@@ -61,29 +53,26 @@ class WebPage:
     Args:
         listen: `[HOST:]PORT`; port 0 takes a free one, which `url` tells.
         fps: pictures a second at the most.
+        token: the password; empty: none on loopback, one made up beyond it.
+        editor: takes edits of the rules; None: they are not shown.
 
     Attributes:
-        beyond_loopback: whether other machines can reach it; there is no password yet, so the user is to be warned.
+        token: the password that is asked for; empty: none.
 
     Raises:
-        ConfigError: not such an address, the port is taken, or aiohttp is not installed.
+        ConfigError: not such an address, too short a password, the port is taken, or aiohttp is not installed.
     """
 
-    def __init__(self, listen: str, fps: float) -> None:
+    def __init__(self, listen: str, fps: float, *, token: str = "", editor: RulesEditor | None = None) -> None:
         self._listen = parse_listen(listen)
         self._period_s = 1 / fps
-        self.beyond_loopback = self._listen.beyond_loopback
         self._due_s = 0.0
-        self._newest: BgrImage | None = None
-        # What follows is touched by the server's thread alone, once it runs; only `_viewers` is read elsewhere.
-        self._viewers = 0
-        self._jpeg: tuple[int, bytes] = (0, b"")
-        self._events: deque[bytes] = deque(maxlen=REMEMBERED)
-        self._stats = b"{}"
-        self._queues: set[asyncio.Queue[Message]] = set()
+        self._editor = editor
+        self._access = Access(token, beyond_loopback=self._listen.beyond_loopback)
+        self.token = self._access.token
+        self._feeds: Feeds
         self._loop: asyncio.AbstractEventLoop
         self._stop: asyncio.Event
-        self._fresh: asyncio.Event
         self._ready = threading.Event()
         self._failure: Exception | None = None
         self._thread = threading.Thread(target=self._run, name="page", daemon=True)
@@ -115,7 +104,7 @@ class WebPage:
 
     def wants_picture(self) -> bool:
         """Whether somebody looks and the next picture is due; without viewers nothing is drawn or encoded."""
-        return self._viewers > 0 and time.monotonic() >= self._due_s
+        return self._ready.is_set() and self._feeds.viewers > 0 and time.monotonic() >= self._due_s
 
     def show(self, bgr: BgrImage) -> None:
         """Make `bgr` [h, w, 3] the newest picture; it must not be changed afterwards.
@@ -125,52 +114,24 @@ class WebPage:
         now_s = time.monotonic()
         # Counted from when it was due, so that a camera of 15 fps gives 10 pictures a second, not every second one.
         self._due_s = max(self._due_s + self._period_s, now_s)
-        self._newest = bgr
-        self._soon(self._encode)
+        if self._ready.is_set():
+            self._feeds.newest = bgr
+        self._soon(lambda: self._feeds.encode())
 
     def tell(self, payloads: Sequence[bytes]) -> None:
         """List the events, each a line of JSON."""
         lines = [line.strip() for line in payloads]
-        self._soon(lambda: self._tell(lines))
+        self._soon(lambda: self._feeds.tell(lines))
 
     def count(self, stats: dict[str, Any]) -> None:
         """Show the counters."""
         text = json.dumps(stats).encode()
-        self._soon(lambda: self._count(text))
+        self._soon(lambda: self._feeds.count(text))
 
     def _soon(self, work: Callable[[], None]) -> None:
         """Have the server's thread do it. Once that has ended nobody looks any more."""
         if self._thread.is_alive() and self._ready.is_set() and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(work)
-
-    def _encode(self) -> None:
-        bgr, self._newest = self._newest, None
-        if bgr is None:
-            return  # a newer picture took its place and is encoded already
-        height, width = bgr.shape[:2]
-        if width > MAX_WIDTH:
-            size_wh = MAX_WIDTH, max(round(height * MAX_WIDTH / width), 1)
-            bgr = cv2.resize(bgr, size_wh, interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
-        _, code = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-        self._jpeg = self._jpeg[0] + 1, code.tobytes()
-        waited_for, self._fresh = self._fresh, asyncio.Event()
-        waited_for.set()
-
-    def _tell(self, lines: list[bytes]) -> None:
-        for line in lines:
-            self._events.append(line)
-            self._send(("message", line))
-
-    def _count(self, stats: bytes) -> None:
-        self._stats = stats
-        self._send(("stats", stats))
-
-    def _send(self, message: Message) -> None:
-        for queue in list(self._queues):
-            if queue.full():  # it fell behind: its stream ends, and the page asks for the last events again
-                self._queues.discard(queue)
-            else:
-                queue.put_nowait(message)
 
     def _run(self) -> None:
         try:
@@ -183,7 +144,7 @@ class WebPage:
         from aiohttp import web
 
         self._loop = asyncio.get_running_loop()
-        self._stop, self._fresh = asyncio.Event(), asyncio.Event()
+        self._stop, self._feeds = asyncio.Event(), Feeds()
         # A handler ends when its viewer leaves, also while it waits for the next picture of a camera that is lost.
         runner = web.AppRunner(self._application(), access_log=None, handler_cancellation=True, shutdown_timeout=0.2)
         await runner.setup()
@@ -206,18 +167,22 @@ class WebPage:
         async def guard(request: Request, handler: Callable[[Request], Awaitable[StreamResponse]]) -> StreamResponse:
             if not self._listen.answers_to(request.host):
                 raise web.HTTPForbidden(text="this page is not served under that name\n")
-            return await handler(request)
+            return await self._access.visit(request, handler)
 
         async def add_headers(_: Request, response: StreamResponse) -> None:
             response.headers.update(HEADERS)
 
-        app = web.Application(middlewares=[guard])
+        app = web.Application(middlewares=[guard], client_max_size=MAX_BODY)
         app.on_response_prepare.append(add_headers)
         for path in FILES:
             app.router.add_get(path, self._file, allow_head=False)
-        app.router.add_get("/stream.mjpg", self._stream, allow_head=False)
-        app.router.add_get("/events", self._event_stream, allow_head=False)
+        app.router.add_get("/stream.mjpg", self._feeds.stream, allow_head=False)
+        app.router.add_get("/events", self._feeds.event_stream, allow_head=False)
         app.router.add_get("/stats.json", self._counters, allow_head=False)
+        app.router.add_post("/login", self._access.login)
+        app.router.add_get("/rules.json", self._rules, allow_head=False)
+        if self._editor is not None:
+            app.router.add_post("/rules.json", self._edit)
         return app
 
     async def _file(self, request: Request) -> StreamResponse:
@@ -229,70 +194,30 @@ class WebPage:
     async def _counters(self, _: Request) -> StreamResponse:
         from aiohttp import web
 
-        return web.Response(body=self._stats, content_type="application/json")
+        return web.Response(body=self._feeds.stats, content_type="application/json")
 
-    async def _stream(self, request: Request) -> StreamResponse:
-        """The picture as multipart JPEG (MJPEG), newest only."""
-        if self._viewers >= MAX_VIEWERS:
-            raise _too_many()
-        self._viewers += 1
+    async def _rules(self, _: Request) -> StreamResponse:
+        from aiohttp import web
+
+        return web.json_response(None if self._editor is None else self._editor.described())
+
+    async def _edit(self, request: Request) -> StreamResponse:
+        """Put an edit into force, or say what is wrong with it."""
+        from aiohttp import web
+
+        assert self._editor is not None
+        if request.content_type != "application/json":  # which no page of another origin can send without asking first
+            raise web.HTTPUnsupportedMediaType(text="edits come as application/json\n")
         try:
-            response = await _begin(request, "multipart/x-mixed-replace; boundary=frame")
-            shown = 0
-            # A browser shows a part once the next boundary has come: it follows each picture at once.
-            await _write(request, response, b"--frame\r\n")
-            while True:
-                fresh = self._fresh
-                if self._jpeg[0] == shown:
-                    await fresh.wait()
-                    continue
-                shown, jpeg = self._jpeg
-                head = f"Content-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
-                await _write(request, response, head.encode() + jpeg + b"\r\n--frame\r\n")
-        finally:
-            self._viewers -= 1
-
-    async def _event_stream(self, request: Request) -> StreamResponse:
-        """The counters, the last events and then each new one, as server-sent events."""
-        if len(self._queues) >= MAX_VIEWERS:
-            raise _too_many()
-        queue: asyncio.Queue[Message] = asyncio.Queue(maxsize=4 * REMEMBERED)
-        queue.put_nowait(("stats", self._stats))
-        for line in self._events:
-            queue.put_nowait(("message", line))
-        self._queues.add(queue)
+            asked = json.loads(await request.read())
+        except (ValueError, RecursionError):
+            return web.json_response({"error": "not JSON", "where": None}, status=400)
         try:
-            response = await _begin(request, "text/event-stream")
-            while queue in self._queues:
-                try:
-                    kind, line = await asyncio.wait_for(queue.get(), BEAT_S)
-                except TimeoutError:
-                    kind, line = "beat", b"{}"
-                await _write(request, response, b"event: %b\ndata: %b\n\n" % (kind.encode(), line))
-            return response
-        finally:
-            self._queues.discard(queue)
-
-
-async def _begin(request: Request, content_type: str) -> StreamResponse:
-    from aiohttp import web
-
-    response = web.StreamResponse(headers={"Content-Type": content_type})
-    await response.prepare(request)
-    return response
-
-
-async def _write(request: Request, response: StreamResponse, part: bytes) -> None:
-    """Send a part; a viewer who does not take it within `STALL_S` is cut off, which ends the handler."""
-    try:
-        await asyncio.wait_for(response.write(part), STALL_S)
-    except TimeoutError:
-        if request.transport is not None:
-            request.transport.abort()
-        raise ConnectionResetError("the viewer stalled") from None
-
-
-def _too_many() -> Exception:
-    from aiohttp import web
-
-    return web.HTTPServiceUnavailable(text=f"{MAX_VIEWERS} viewers are the most\n")
+            await asyncio.wait_for(asyncio.wrap_future(self._editor.propose(asked)), SETTLE_S)
+        except TimeoutError:
+            text = "the frame loop did not answer; nothing was changed, try again"
+            return web.json_response({"error": text, "where": None}, status=503)
+        except EdgeRuntimeError as error:
+            return web.json_response(refusal(error), status=422)
+        self._feeds.told()
+        return web.json_response(self._editor.described())

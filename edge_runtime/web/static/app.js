@@ -21,25 +21,50 @@ function setState(state, text) {
   if (state === "live") byId("picture").src = "stream.mjpg?" + Date.now();
 }
 
-function cell(row, text, kind) {
-  const td = row.insertCell();
-  td.textContent = text;
-  if (kind) td.className = kind;
+function cell(row, text) {
+  row.insertCell().textContent = text;
+}
+
+// Why it was told, from the event and the settings of its rule.
+function because(event) {
+  const track = event.track;
+  const who = track ? `${track.label} ${track.id}, score ${track.score.toFixed(2)}` : "";
+  const zone = event.zone && window.ruleNamed ? window.ruleNamed("zones", event.zone) : null;
+  const held = (key) => (zone ? ` (${key} ${zone[key]})` : "");
+  const dwell = event.dwell_s === null ? "" : `${event.dwell_s.toFixed(1)} s`;
+  switch (event.type) {
+    case "track_start": return `${who}: seen often enough to be followed`;
+    case "track_update": return `${who}: still there after ${track.age_s.toFixed(1)} s`;
+    case "track_end": return `${who}: not seen any more, after ${track.age_s.toFixed(1)} s`;
+    case "zone_enter": return `${who}: stood in zone ${event.zone} long enough${held("enter_s")}`;
+    case "zone_leave": return `${who}: out of zone ${event.zone} long enough${held("leave_s")}, was inside ${dwell}`;
+    case "dwell": return `${who}: in zone ${event.zone} for ${dwell}${held("dwell_s")}`;
+    case "line_cross": return `${who}: crossed line ${event.line}, ${event.direction}`;
+    case "slot_occupied": case "slot_free":
+      return `slot ${event.slot} looks ${event.state || ""} for long enough` + (dwell ? `; before that ${dwell}` : "");
+    case "tamper": return `the camera has been ${event.kind} for long enough`;
+    case "tamper_clear": return `the camera is not ${event.kind} any more`;
+    default: return who;
+  }
 }
 
 function addEvent(event) {
   if (event.seq <= newest) return;   // told again after a reconnect
   newest = event.seq;
   byId("none").hidden = true;
-  const body = byId("events").tBodies[0];
-  const row = body.insertRow(0);
-  const track = event.track;
-  cell(row, new Date(event.time).toLocaleTimeString([], { hour12: false }));
-  cell(row, event.type.replace("_", " "), event.type);
-  cell(row, track ? `${track.label} ${track.id}` : "");
-  cell(row, track ? track.score.toFixed(2) : "");
-  cell(row, event.media_s === null ? "" : `${event.media_s.toFixed(1)} s`);
-  while (body.rows.length > SHOWN_EVENTS) body.deleteRow(-1);
+  const item = document.createElement("li");
+  item.className = event.type;
+  const put = (tag, kind, text) => {
+    const part = document.createElement(tag);
+    part.className = kind;
+    part.textContent = text;
+    item.append(part);
+  };
+  put("time", "when", new Date(event.time).toLocaleTimeString([], { hour12: false }));
+  put("strong", "what", [event.type.replace("_", " "), event.zone || event.line || event.slot].filter(Boolean).join(": "));
+  put("span", "why", because(event) + (event.media_s === null ? "" : `; ${event.media_s.toFixed(1)} s into the clip`));
+  byId("events").prepend(item);
+  while (byId("events").children.length > SHOWN_EVENTS) byId("events").lastChild.remove();
 }
 
 function showCounters(stats) {
@@ -66,14 +91,17 @@ function showCounters(stats) {
 function listen() {
   const source = new EventSource("events");
   const alive = () => { heard = Date.now(); setState("live", "live"); };
-  source.onopen = alive;
+  source.onopen = () => { alive(); window.rulesChanged?.(); };
   source.addEventListener("beat", alive);
+  source.addEventListener("rules", () => { alive(); window.rulesChanged?.(); });
   source.onmessage = (message) => { alive(); addEvent(JSON.parse(message.data)); };
-  source.onerror = () => {
-    setState("gone", "the runtime is gone; trying again");
+  source.onerror = async () => {
     source.close();
+    setState("gone", "the runtime is gone; trying again");
     newest = 0;                       // another run numbers on, another node begins anew
-    byId("events").tBodies[0].replaceChildren();
+    byId("events").replaceChildren();
+    byId("none").hidden = false;
+    if ((await fetch("stats.json").catch(() => null))?.status === 401) location.reload();   // to the login
     setTimeout(listen, 2000);
   };
 }
