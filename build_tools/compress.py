@@ -135,13 +135,19 @@ def compress(
         _check_budget(recipe, desk.before, after, steps)
         final = settled(model, recipe.coding.half)
         written = write_bundle(
-            final, out, facts={"name": recipe.name or source.stem}, coder=recipe.coding.coder, half=recipe.coding.half,
+            final, out, facts=_facts(recipe, source), coder=recipe.coding.coder, half=recipe.coding.half,
             provenance=provenance, private_key=private_key,
         )  # fmt: skip
     return Compressed(
         recipe.name or source.stem, source, recipe, final, desk.before, desk.plain,
         replace(after, bytes=written.bytes_total), tuple(steps), written, provenance, time.monotonic() - started,
     )  # fmt: skip
+
+
+def _facts(recipe: Recipe, source: Path) -> dict[str, str]:
+    """Name, and the task where nothing but the recipe knows it: embedders of others say nothing of themselves."""
+    named = {"name": recipe.name or source.stem}
+    return named | ({"task": recipe.task} if recipe.task == "embedder" else {})
 
 
 class _Desk:
@@ -152,7 +158,9 @@ class _Desk:
     ) -> None:
         self.recipe, self._progress, self._table = recipe, progress, table
         self.original = open_any(source)
-        calibration = open_calibration(recipe.calibration, recipe.input, self.original.proto, folder, recipe.seed)
+        calibration = open_calibration(
+            recipe.calibration, recipe.input, self.original.proto, folder, recipe.seed, recipe.embedding
+        )
         self._evaluate = evaluator(recipe, self.original, calibration, folder)
         self.context = Context(
             self.original, calibration, self._evaluate, recipe.seed, folder, work, progress, recipe.input,

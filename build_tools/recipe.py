@@ -27,6 +27,7 @@ class DataEntry:
     labels: str = setting("", "COCO-form JSON, or slots JSON")
     images: str = setting("", "folder its file names are relative to")
     slots: str = setting("", "source of parking frames to read from a slots JSON; empty: COCO form")
+    persons: str = setting("", "part of an identity pack (a folder a person and split.json) to read; empty: COCO form")
     repeat: int = setting(1, "times an epoch shows its pictures", low=1, high=16)
 
 
@@ -47,9 +48,10 @@ class TeacherEntry:
 class NetEntry:
     """The network: its family, widths and depths."""
 
-    family: Literal["centre", "pyramid", "patch"] = setting(
+    family: Literal["centre", "pyramid", "patch", "points"] = setting(
         "centre",
-        "centre: heat maps at stride 8 | pyramid: scores and boxes at strides 8, 16 and 32 | patch: one probability",
+        "centre: heat maps at stride 8 | pyramid: scores and boxes at strides 8, 16 and 32 | patch: one probability | "
+        "points: of a crop",
     )
     stem: int = setting(16, "channels at stride 2", low=1)
     widths: tuple[int, int, int, int] = setting((32, 64, 64, 96), "channels at strides 4, 8, 16, 32", low=1)
@@ -69,7 +71,9 @@ class TrainEntry:
     average: float = setting(0.999, "decay of the running average of weights that is kept", low=0, high=1)
     box_weight: float = setting(3.0, "weight of the box loss beside the heat loss", low=0)
     held_out: float = setting(0.06, "share of the pictures kept for validation", low=0, high=0.5)
-    held_back: float = setting(0.0, "classifier: share of the frames that is only reported on", low=0, high=0.5)
+    held_back: float = setting(
+        0.0, "classifier, landmarks: share of the frames that is only reported on", low=0, high=0.5
+    )
     validate_every: int = setting(4, "epochs between two validations", low=1)
     threads: int = setting(1, "CPU threads", low=1)
     workers: int = setting(1, "processes that prepare pictures", low=0)
@@ -92,11 +96,12 @@ class PhaseEntry:
 class EvaluationEntry:
     """What accuracy is measured on, before the first pass and after each."""
 
-    kind: Literal["agreement", "mnist", "coco", "slots", "none"] = setting(
+    kind: Literal["agreement", "mnist", "coco", "slots", "points", "identity", "none"] = setting(
         "agreement",
-        "agreement: outputs against the input model's on calibration data, no labels | mnist | coco | slots | none",
+        "agreement: outputs against the input model's on calibration data, no labels | mnist | coco | slots | "
+        "points: on faces the training holds back | identity: persons of a pack's train part | none",
     )
-    data: str = setting("", "MNIST folder, COCO-form JSON, or slots JSON; relative to the recipe")
+    data: str = setting("", "MNIST folder, COCO-form JSON, slots JSON, or identity folder; relative to the recipe")
     images: str = setting("", "coco, slots: folder its file names are relative to")
     decoder: Literal["centre", "yunet", "ultraface", "yolox"] = setting("centre", "coco: how outputs are read")
     metric: str = setting("", "main figure: error, ap8, ap50 ...; empty: the kind's own")
@@ -104,22 +109,34 @@ class EvaluationEntry:
     sources: tuple[str, ...] = setting((), "coco: only pictures of these sources; empty: all")
     held_out: float = setting(
         0.0,
-        "coco: only the share of the pictures that a training with this held_out never learns from; 0: all",
+        "coco, identity: only the share of pictures or persons that a training with this held_out never sees; 0: all",
         low=0,
         high=1,
     )
-    limit: int = setting(0, "at most so many pictures; 0: all", low=0)
+    limit: int = setting(0, "at most so many pictures, or persons; 0: all", low=0)
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingEntry:
+    """How faces come to an embedder: their points, by a landmark head, are moved to its template."""
+
+    adapter: str = setting("", "TOML that says how it wants its faces, as the node reads it; relative to the recipe")
+    landmarks: str = setting(
+        "face_landmarks.edge", "landmark head, or YuNet's ONNX in its place, relative to the recipe"
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class CalibrationEntry:
     """Unlabelled inputs that passes run the model on."""
 
-    kind: Literal["none", "random", "images", "coco", "npz", "mnist"] = setting(
-        "none", "images: a folder | coco: a pack's pictures | npz: arrays named as the inputs | mnist | random: noise"
+    kind: Literal["none", "random", "images", "coco", "npz", "mnist", "faces"] = setting(
+        "none",
+        "images: a folder | coco: a pack's pictures | npz: arrays named as the inputs | mnist | random: noise | "
+        "faces: aligned, of a pack",
     )
     path: str = setting("", "folder, COCO-form JSON or file, relative to the recipe")
-    images: str = setting("", "coco: folder its file names are relative to")
+    images: str = setting("", "coco, faces: folder its file names are relative to")
     count: int = setting(128, "samples, drawn by the recipe's seed", low=1)
     batch: int = setting(8, "samples a run, where the model leaves that free", low=1)
 
@@ -148,7 +165,9 @@ class Recipe:
     """A whole recipe."""
 
     name: str = setting("", "name of the model")
-    task: Literal["attention", "detector", "classifier"] = setting("attention", "what the runtime uses it for")
+    task: Literal["attention", "detector", "classifier", "landmarks", "embedder"] = setting(
+        "attention", "what the runtime uses it for"
+    )
     classes: tuple[str, ...] = setting((), "classes in the order of the network's outputs")
     groups: dict[str, tuple[str, ...]] = field(default_factory=dict)  # labels that make up a class of another name
     size_wh: tuple[int, int] = setting((320, 240), "input size it is measured at", low=32)
@@ -161,6 +180,7 @@ class Recipe:
     augment: Strength = field(default_factory=Strength)
     during: During = field(default_factory=During)
     input: InputEntry = field(default_factory=InputEntry)
+    embedding: EmbeddingEntry = field(default_factory=EmbeddingEntry)
     evaluation: EvaluationEntry = field(default_factory=EvaluationEntry)
     calibration: CalibrationEntry = field(default_factory=CalibrationEntry)
     budget: BudgetEntry = field(default_factory=BudgetEntry)
@@ -211,7 +231,7 @@ def load(path: Path) -> Recipe:
     for w, h in recipe.train.sizes_wh:
         if w % 32 or h % 32 or (recipe.train.view == "crop" and w != h):
             raise RecipeError(f"{path}: train.sizes_wh has {w}x{h}: must be multiples of 32, and square for crops")
-    if recipe.task != "classifier":  # whose classes are states, not labels
+    if recipe.task not in ("classifier", "landmarks"):  # whose classes are no labels
         recipe.members()
     return recipe
 

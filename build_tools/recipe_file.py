@@ -13,7 +13,7 @@ from edge_runtime.settings import toml
 TITLE = """\
 # A recipe of edge-build. Every key is shown at its default; leave out what you do not change.
 # `edge-build train` reads name, task, classes, groups, size_wh, data, teachers, net, train, phases, augment, during.
-# `edge-build compress` reads name, seed, input, evaluation, calibration, budget, coding and passes.
+# `edge-build compress` reads name, task, seed, input, embedding, evaluation, calibration, budget, coding, passes.
 """
 SOUND = """\
 # The passes, in order. Each is measured afterwards and undone when it costs more than [budget] allows.

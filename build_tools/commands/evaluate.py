@@ -1,4 +1,4 @@
-"""`edge-build evaluate`: average precision and recall on a labelled set, or the error on MNIST."""
+"""`edge-build evaluate`: average precision and recall on a labelled set, the error on MNIST, or that of an embedder."""
 
 from __future__ import annotations
 
@@ -28,6 +28,15 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "--split", choices=("test", "validation"), default="test", help="test, or the last 5,000 training digits"
     )
     digits.add_argument("--divisor", type=float, default=255.0, help="pixels 0..255 are divided by this (255)")
+    persons = evaluate.add_argument_group("persons")
+    persons.add_argument("--identity", type=Path, metavar="DIR", help="identity pack: equal error rate of an embedder")
+    persons.add_argument(
+        "--landmarks", type=Path, metavar="MODEL", help="aligns faces (default: our landmark head); yunet_n.onnx"
+    )
+    persons.add_argument(
+        "--adapter", type=Path, metavar="TOML", help="how MODEL wants faces (default: the one beside it, or dlib's)"
+    )
+    persons.add_argument("--plot", type=Path, metavar="F.png", help="draw the verification curves")
     evaluate.add_argument("--json", action="store_true", help="all figures, for machines")
     evaluate.set_defaults(run=run)
 
@@ -36,8 +45,10 @@ def run(args: argparse.Namespace) -> int:
     """Run it; the exit code."""
     if args.mnist:
         return _digits(args)
+    if args.identity:
+        return _persons(args)
     if not (args.data and args.images):
-        raise RecipeError("evaluate needs --data and --images, or --mnist; see `edge-build evaluate --help`")
+        raise RecipeError("evaluate needs --data and --images, --mnist or --identity; see `edge-build evaluate --help`")
     from dataclasses import replace
 
     from tqdm import tqdm
@@ -66,6 +77,38 @@ def _digits(args: argparse.Namespace) -> int:
         return 0
     weights = f", weights {found['weights_bytes']:,}" if "weights_bytes" in found else ""
     print(f"{found['error']:.2f} % of {found['digits']:,} digits read wrongly; {found['model_bytes']:,} bytes{weights}")
+    return 0
+
+
+def _persons(args: argparse.Namespace) -> int:
+    from build_tools.data.aligned_faces import open_adapter
+    from build_tools.evaluation.identity import evaluate_identity
+    from edge_runtime.identity.embedder import adapter_path
+    from edge_runtime.shipped import shipped
+
+    def tell(text: str) -> None:
+        if sys.stderr.isatty():
+            print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
+
+    beside = adapter_path(args.model)
+    adapter = args.adapter or (beside if beside.is_file() else shipped("face_embedder.adapter.toml"))
+    landmarks = args.landmarks or shipped("face_landmarks.edge")
+    found, curves = evaluate_identity(args.model, args.identity, landmarks, open_adapter(adapter), tell)
+    tell("")
+    if args.plot:
+        from build_tools.report.plots import verification_curves
+
+        verification_curves(curves, args.plot, args.model.name)
+    if args.json:
+        print(json.dumps(found, indent=1))
+        return 0
+    rows = {"as they are": found, **{f"{px} px": row for px, row in found["by_face_px"].items()}}
+    for name, row in rows.items():
+        print(f"{name:<12} equal error rate {row['eer']:.4f}, false rejects at 1 % {row['frr_at_far1']:.4f}")
+    print(
+        f"{found['pairs_same']:,} pairs of one person, {found['pairs_other']:,} of two; threshold "
+        f"{found['threshold']:.3f}; {found['model_bytes']:,} bytes and {found['landmarks_bytes']:,} for landmarks"
+    )
     return 0
 
 

@@ -12,7 +12,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     train.add_argument("recipe", type=Path, help="TOML recipe; see models/*.toml")
     train.add_argument("--out", type=Path, help="folder for checkpoints, curves and the ONNX (default: runs/NAME)")
     train.add_argument(
-        "--resume", action="store_true", help="go on after the last finished epoch in --out; a classifier starts anew"
+        "--resume", action="store_true", help="go on after the last finished epoch in --out; small networks start anew"
     )
     train.set_defaults(run=run)
 
@@ -28,6 +28,10 @@ def run(args: argparse.Namespace) -> int:
         from build_tools.training.classifier_trainer import ClassifierTrainer
 
         ClassifierTrainer(args.recipe, out).run()
+    elif what.task == "landmarks":
+        from build_tools.training.points_trainer import PointsTrainer
+
+        PointsTrainer(args.recipe, out).run()
     else:
         from build_tools.training.trainer import Trainer
 

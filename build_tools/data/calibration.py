@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 from onnx import helper
 
 from build_tools.data import mnist
+from build_tools.data.aligned_faces import open_adapter, open_landmarks, pack_faces
 from build_tools.data.coco import read_pack
 from build_tools.data.pictures import InputEntry, Preparation, drawn, find_pictures, read_picture
 from build_tools.errors import DataError
 from build_tools.passes.contract import Calibration, Feed
-from build_tools.recipe import CalibrationEntry
+from build_tools.recipe import CalibrationEntry, EmbeddingEntry
+from edge_runtime.identity.embedder import blob
 
 Sides = tuple[int | None, ...]
 
@@ -43,8 +45,9 @@ class Stream:
 
 
 def open_calibration(
-    entry: CalibrationEntry, picture: InputEntry, proto: onnx.ModelProto, folder: Path, seed: int
-) -> Calibration | None:
+    entry: CalibrationEntry, picture: InputEntry, proto: onnx.ModelProto, folder: Path, seed: int,
+    embedding: EmbeddingEntry | None = None,
+) -> Calibration | None:  # fmt: skip
     """The recipe's calibration data for a model, or None.
 
     Args:
@@ -53,6 +56,7 @@ def open_calibration(
         proto: the model.
         folder: what paths are relative to.
         seed: which samples are drawn.
+        embedding: kind = faces: how they are aligned.
 
     Raises:
         DataError: missing, unreadable, or of a shape the model does not take: file, input and remedy.
@@ -71,6 +75,12 @@ def open_calibration(
         chosen = np.sort(np.random.default_rng(seed).choice(len(digits), min(entry.count, len(digits)), replace=False))
         name, (shape, _) = next(iter(inputs.items()))
         return Stream(lambda i: {name: digit_input(digits[chosen[i]], shape, picture)}, len(chosen), batch)
+    if entry.kind == "faces":
+        how = embedding or EmbeddingEntry()
+        adapter, head = open_adapter(folder / how.adapter), open_landmarks(folder / how.landmarks)
+        faces = pack_faces(path, folder / entry.images, head, adapter, entry.count, seed)
+        (name,) = inputs
+        return Stream(lambda i: {name: blob(faces[i], adapter)[0]}, len(faces), batch)
     every = find_pictures(path) if entry.kind == "images" else [s.path for s in read_pack(path, folder / entry.images)]
     paths = drawn(every, entry.count, seed)
     prepare = Preparation(picture, proto)

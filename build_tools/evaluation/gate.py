@@ -16,6 +16,8 @@ from build_tools.data.decoders import DECODERS
 from build_tools.data.pictures import Preparation, read_bgr
 from build_tools.errors import DataError, RecipeError
 from build_tools.evaluation.detection import Scored, report
+from build_tools.evaluation.identity import Persons
+from build_tools.evaluation.points import Points
 from build_tools.evaluation.slots import Slots
 from build_tools.model import Model, save_onnx
 from build_tools.passes.activations import session
@@ -47,12 +49,16 @@ def evaluator(recipe: Recipe, original: Model, calibration: Calibration | None, 
                 '--calibration, or evaluation.kind = "none"'
             )
         return Agreement(original, calibration, entry.metric or "agreement")
+    if entry.kind == "points":
+        return Points(recipe, folder)
     if not entry.data:
         raise RecipeError(f"evaluation.data is missing: evaluation.kind = {entry.kind} needs it")
     if entry.kind == "mnist":
         return Digits(recipe, folder / entry.data)
     if entry.kind == "slots":
         return Slots(entry, folder)
+    if entry.kind == "identity":
+        return Persons(recipe, folder)
     if entry.decoder == "centre":
         return Centre(entry, recipe, folder)
     return Boxes(entry, recipe, folder)

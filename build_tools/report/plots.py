@@ -1,4 +1,4 @@
-"""Pictures of a training."""
+"""Pictures of a training and of a verification."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+
+from build_tools.evaluation.verification import Curve
 
 
 def curves(history: list[dict[str, float]], path: Path, title: str) -> None:
@@ -27,5 +29,22 @@ def curves(history: list[dict[str, float]], path: Path, title: str) -> None:
         if axis.get_legend_handles_labels()[0]:
             axis.legend()
     figure.suptitle(title)
+    figure.savefig(path, dpi=90)
+    plt.close(figure)
+
+
+def verification_curves(curves: dict[str, Curve], path: Path, title: str) -> None:
+    """False rejects over false accepts by name of the curve, with the equal error rates, as PNG at `path`."""
+    figure, axis = plt.subplots(figsize=(6, 5), layout="constrained")
+    for name, curve in curves.items():
+        axis.step(curve.far, curve.frr, where="post", label=f"{name}: equal error rate {curve.eer:.4f}")
+    axis.plot([1e-4, 1], [1e-4, 1], color="grey", lw=0.7, ls=":")
+    axis.set(xscale="log", xlim=(1e-4, 1), ylim=(0, 1))
+    axis.set_yscale("symlog", linthresh=1e-3)
+    axis.set_xlabel("different persons taken for one (FAR)")
+    axis.set_ylabel("one person taken for two (FRR)")
+    axis.grid(alpha=0.3, which="both")
+    axis.legend()
+    axis.set_title(title)
     figure.savefig(path, dpi=90)
     plt.close(figure)

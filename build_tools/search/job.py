@@ -95,7 +95,7 @@ def make_job(source: Path, recipe: Recipe, folder: Path, table: DeviceTable | No
     """
     model = open_any(source)
     recipe = replace(recipe, passes=())
-    calibration = open_calibration(recipe.calibration, recipe.input, model.proto, folder, recipe.seed)
+    calibration = open_calibration(recipe.calibration, recipe.input, model.proto, folder, recipe.seed, recipe.embedding)
     samples = _held(calibration) if calibration is not None else None
     content = model.proto.SerializeToString(deterministic=True)
     return Job(content, model.grids, recipe, str(folder.resolve()), samples, table)
@@ -116,7 +116,8 @@ def open_job(job: Job) -> Site:
     if job.samples is not None:
         calibration = Held(job.samples)
     else:
-        calibration = open_calibration(job.recipe.calibration, job.recipe.input, proto, folder, job.recipe.seed)
+        r = job.recipe
+        calibration = open_calibration(r.calibration, r.input, proto, folder, r.seed, r.embedding)
     evaluate = evaluator(job.recipe, original, calibration, folder)
     if evaluate is None:
         raise RecipeError('evaluation.kind = "none": a search needs something to judge by; give an [evaluation] table')

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import math
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -21,8 +20,8 @@ from build_tools.data.slot_patches import SlotFrame, plain_patches, read_frames,
 from build_tools.errors import DataError, RecipeError
 from build_tools.nets.centre import NetConfig, parameter_count
 from build_tools.nets.patch import STRIDE, PatchNet, Presence
-from build_tools.training.averaging import follow
 from build_tools.training.export import export_onnx
+from build_tools.training.short_loop import learn
 
 SURE = 0.98
 """What is taught as certain: a few labels are wrong."""
@@ -50,15 +49,15 @@ class ClassifierTrainer:
         r, train = self.recipe, self.recipe.train
         torch.set_num_threads(train.threads)
         torch.manual_seed(r.seed)
-        learn, choose, report = split(self._frames(), train.held_back, train.held_out)
-        wide, held = wide_patches(learn), plain_patches(choose)
+        train_on, choose, report = split(self._frames(), train.held_back, train.held_out)
+        wide, held = wide_patches(train_on), plain_patches(choose)
         if len(wide[1]) < train.batch:
             raise DataError(f"{self.recipe_path}: {len(wide[1])} slots to learn from are fewer than train.batch")
         net = r.net
         self.net = PatchNet(NetConfig(net.stem, net.widths, net.depths, net.neck))
         self.average = copy.deepcopy(self.net).eval()
         print(
-            f"{r.name}: {parameter_count(self.net):,} parameters, {len(wide[1]):,} slots of {len(learn)} frames to "
+            f"{r.name}: {parameter_count(self.net):,} parameters, {len(wide[1]):,} slots of {len(train_on)} frames to "
             f"learn from, {len(held[1]):,} of {len(choose)} to choose by, {len(report)} frames held back",
             flush=True,
         )
@@ -68,51 +67,21 @@ class ClassifierTrainer:
         print(f"held back: accuracy {held_back:.4f}", flush=True)
         self.out.mkdir(parents=True, exist_ok=True)
         (self.out / "history.json").write_text(json.dumps({"epochs": history, "held_back": found}, indent=1))
-        return self._export(len(learn), len(choose), time.process_time() - started)
+        return self._export(len(train_on), len(choose), time.process_time() - started)
 
     def _frames(self) -> list[SlotFrame]:
         folder = self.recipe_path.parent
         return [f for d in self.recipe.data for f in read_frames(folder / d.labels, folder / d.images, d.slots)]
 
     def _epochs(self, wide: Patches, held: Patches, started: float) -> list[dict[str, float]]:
-        train, phase = self.recipe.train, self.recipe.phases[0]
-        rng = np.random.default_rng(self.recipe.seed)
-        optimiser = torch.optim.AdamW(self.net.parameters(), phase.rate, weight_decay=train.decay)
-        steps = len(wide[1]) // train.batch
-        history = []
-        for epoch in range(phase.epochs):
-            order, losses = rng.permutation(len(wide[1])), 0.0
-            for i in range(steps):
-                step = epoch * steps + i
-                share = min(
-                    (step + 1) / train.warmup, 0.01 + 0.5 * (1 + math.cos(math.pi * step / steps / phase.epochs))
-                )
-                for group in optimiser.param_groups:
-                    group["lr"] = phase.rate * share
-                chosen = order[i * train.batch : (i + 1) * train.batch]
-                losses += self._learn(optimiser, relit(rng, varied(rng, wide[0][chosen])), wide[1][chosen], step)
-            row = {"epoch": epoch + 1, "loss": losses / steps, "held_out": accuracy(self.average, held)}
-            history.append(row)
-            print(
-                " ".join(f"{k} {v:.4g}" for k, v in row.items()),
-                f"cpu_s {time.process_time() - started:.0f}",
-                flush=True,
-            )
-        return history
+        def lesson(rng: np.random.Generator, chosen: NDArray[np.intp]) -> torch.Tensor:
+            wanted = torch.from_numpy(np.where(wide[1][chosen], SURE, 1 - SURE).astype(np.float32))
+            said = self.net(_tensor(relit(rng, varied(rng, wide[0][chosen])))).flatten()
+            return binary_cross_entropy_with_logits(said, wanted)
 
-    def _learn(
-        self, optimiser: torch.optim.Optimizer, patches: NDArray[np.uint8], occupied: NDArray[np.bool_], step: int
-    ) -> float:
-        """One step; its loss."""
-        self.net.train()
-        wanted = torch.from_numpy(np.where(occupied, SURE, 1 - SURE).astype(np.float32))
-        loss = binary_cross_entropy_with_logits(self.net(_tensor(patches)).flatten(), wanted)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
-        keep = min(self.recipe.train.average, (1 + step) / (10 + step))
-        follow(self.average, self.net, keep)
-        return float(loss.detach())
+        return learn(
+            self.recipe, self.net, self.average, len(wide[1]), lesson, lambda: accuracy(self.average, held), started
+        )
 
     def _export(self, learn: int, choose: int, seconds: float) -> Path:
         r, folder = self.recipe, self.recipe_path.parent
