@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from edge_runtime.config import IdentityConfig
 from edge_runtime.datatypes import Picture, Track
 from edge_runtime.engine import open_model
+from edge_runtime.geometry import iou
 from edge_runtime.identity.embedder import Embedder, Embedding, open_embedder
-from edge_runtime.identity.finder import FaceFinder
+from edge_runtime.identity.finder import Box, FaceFinder
 from edge_runtime.identity.landmarks import TASK, LandmarkHead, Landmarks
 from edge_runtime.identity.view import view_of
 
@@ -92,7 +95,7 @@ class FaceReader:
         track = min(due, key=lambda t: (self._looked_ns.get(t.id, 0), -_side_px(t)))
         self._looked_ns[track.id] = now_ns
         box = self._networks.finder.near(picture, track.box)
-        if box is None:
+        if box is None or _owner(box, faces) != track.id:
             return None
         view = view_of(picture, [float(edge) for edge in box], self._networks.head, self._networks.embedder.config)
         if view is None or not view.usable or view.side_px < self._min_side_px or view.quality <= worth(track.id):
@@ -101,6 +104,12 @@ class FaceReader:
 
     def _due(self, track: Track, now_ns: int) -> bool:
         return now_ns - self._looked_ns.get(track.id, -(10**18)) >= EVERY_S * 1e9
+
+
+def _owner(box: Box, faces: Sequence[Track]) -> int:
+    """Whose face a box is: a detector's second, worse box of a face makes a track, too, which is nobody."""
+    overlap = iou(box[None], np.array([t.box for t in faces], np.float32))[0]
+    return faces[int(np.argmax(overlap))].id
 
 
 def _side_px(track: Track) -> float:
