@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page
 
+from tests.edge_runtime.test_web_access import Served
 from tests.end_to_end.test_page import browser as browser  # the same fixture
 
 START_S, WAIT_MS = 240.0, 120_000.0
@@ -63,6 +64,17 @@ def tap(page: Page, x: float, y: float) -> None:
         page.touchscreen.tap(*at)
     else:
         page.mouse.click(*at)
+
+
+def tap_twice(page: Page, x: float, y: float) -> None:
+    """Two taps 200 ms apart by the time stamps of the touches, however busy the machine is."""
+    box = page.locator("#stage").bounding_box()
+    assert box is not None
+    at = [{"x": box["x"] + x * box["width"], "y": box["y"] + y * box["height"]}]
+    screen, now_s = page.context.new_cdp_session(page), time.time() + 1
+    for after_s in (0.0, 0.2):
+        for kind, points in (("touchStart", at), ("touchEnd", [])):
+            screen.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points, "timestamp": now_s + after_s})
 
 
 def draw(page: Page, kind: str, name: str, *corners: tuple[float, float]) -> None:
@@ -171,6 +183,41 @@ def test_a_corner_is_moved_by_the_keyboard_alone(browser: Browser, tmp_path: Pat
         page.keyboard.press("Escape")
         page.wait_for_selector("#form", state="hidden")
         assert file.read_text() == FILE.replace("[[0.02, 0.02]", "[[0.021, 0.03]")
+        page.close()
+
+
+def test_corners_are_taken_back_put_in_between_and_removed_and_a_stale_page_is_told(browser: Browser) -> None:
+    with Served("0") as served:
+        page = browser.new_page(viewport={"width": 390, "height": 900}, has_touch=True, is_mobile=True)
+        page.set_default_timeout(WAIT_MS)
+        page.goto(served.page.url)
+        page.wait_for_selector("#rules")
+        page.click("#add-zones")
+        for corner in ((0.2, 0.2), (0.8, 0.2), (0.9, 0.9)):
+            tap(page, *corner)
+        page.click("#undo")
+        for corner in ((0.8, 0.8), (0.2, 0.8), (0.2, 0.2)):
+            tap(page, *corner)
+        corners = page.locator(".handle:not(.between)")
+        assert corners.count() == 4
+        tap(page, 0.5, 0.2)
+        assert corners.count() == 5
+        tap_twice(page, 0.8, 0.8)
+        assert corners.count() == 4
+        save(page)
+        assert served.zones == ["zone-1"]
+        other = browser.new_page()
+        other.goto(served.page.url)
+        other.click("#list button")
+        page.click("#list button")
+        page.fill("#name", "first")
+        save(page)
+        other.fill("#name", "second")
+        other.click("#save")
+        other.wait_for_selector("#error:not([hidden])")
+        assert "changed elsewhere" in other.inner_text("#error")
+        assert served.zones == ["first"]
+        other.close()
         page.close()
 
 
