@@ -68,6 +68,7 @@ def device_config(
             **_of_slots(config, topics),
             **_of_pictures(topics, pictures),
             **_of_tamper(config, topics),
+            **_of_identity(config, topics),
             **_of_node(topics),
         },
     }
@@ -202,6 +203,37 @@ def _of_tamper(config: Config, topics: Topics) -> dict[str, Component]:
                 json_attributes_topic=topics.tamper,
                 device_class="tamper",
             )
+        ]
+    )
+
+
+def _of_identity(config: Config, topics: Topics) -> dict[str, Component]:
+    """Whether somebody unknown is seen, and who of the known."""
+    if not config.identity.enabled:
+        return {}
+    # A state of Home Assistant has 255 letters at the most.
+    names = "{{ (value_json.names | join(', '))[:255] or 'nobody' }}"
+    return dict(
+        [
+            _component(
+                topics,
+                "binary_sensor",
+                "identity.unknown",
+                "Unknown person",
+                state_topic=topics.identity,
+                value_template="{{ 'ON' if value_json.unknown > 0 else 'OFF' }}",
+                device_class="occupancy",
+                icon="mdi:account-question",
+            ),
+            _component(
+                topics,
+                "sensor",
+                "identity.known",
+                "Known persons",
+                state_topic=topics.identity,
+                value_template=names if config.identity.tell_names else "{{ value_json.known }}",
+                icon="mdi:account-check",
+            ),
         ]
     )
 

@@ -1,4 +1,4 @@
-"""How things stand, as retained topics: counts, crossings, slots, tamper."""
+"""How things stand, as retained topics: counts, crossings, slots, tamper, who is seen."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class States:
     """Follows the events and the engine's counts; says each state at the start, and when it changes.
 
     Args:
-        config: its zones, lines, slots and tamper.
+        config: its zones, lines, slots, tamper and identity.
         topics: of the camera.
         classes: the labels that the models tell apart.
         put: says a payload on a topic, retained.
@@ -31,6 +31,7 @@ class States:
         self._lines: dict[str, dict[str, int]] = {}
         self._slots: dict[str, str | None] = {}
         self._tampered: set[str] = set()
+        self._faces: dict[int, Event] = {}
         self.apply(config)
 
     def apply(self, config: Config) -> None:
@@ -45,6 +46,8 @@ class States:
             self._all.add(topics.slots)
         if config.tamper.enabled:
             self._all.add(topics.tamper)
+        if config.identity.enabled:
+            self._all.add(topics.identity)
         self._said = {topic: said for topic, said in self._said.items() if topic in self._all}
         for topic in counts:
             if topic not in self._said:
@@ -55,6 +58,8 @@ class States:
             self.slots({})
         if config.tamper.enabled:
             self._say_tamper()
+        if config.identity.enabled:
+            self._say_identity()
 
     @property
     def topics(self) -> frozenset[str]:
@@ -80,6 +85,12 @@ class States:
             elif event.type == "tamper_clear" and event.kind is not None:
                 self._tampered.discard(event.kind)
                 self._say_tamper()
+            elif event.type == "identity" and event.track is not None:
+                self._faces[event.track.id] = event
+                self._say_identity()
+            elif event.type == "track_end" and event.track is not None and event.track.id in self._faces:
+                del self._faces[event.track.id]
+                self._say_identity()
 
     def slots(self, states: Mapping[str, str]) -> None:
         """How these slots stand: `free` or `occupied`; a slot that is not known yet is not told of."""
@@ -95,6 +106,12 @@ class States:
     def _say_tamper(self) -> None:
         state = "ON" if self._tampered else "OFF"
         self._say(self._topics.tamper, json.dumps({"state": state, "kinds": sorted(self._tampered)}))
+
+    def _say_identity(self) -> None:
+        known = [event for event in self._faces.values() if event.state == "known"]
+        names = sorted({event.name for event in known if event.name is not None})
+        facts = {"known": len(known), "unknown": len(self._faces) - len(known), "names": names}
+        self._say(self._topics.identity, json.dumps(facts, ensure_ascii=False))
 
     def _say(self, topic: str, payload: str) -> None:
         if self._said.get(topic) != payload:

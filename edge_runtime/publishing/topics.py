@@ -8,7 +8,7 @@ from edge_runtime.config import Config
 from edge_runtime.errors import ConfigError
 from edge_runtime.publishing.address import check_topic_names
 
-RESERVED_ZONES = ("lines", "slots", "snapshot", "tamper")
+RESERVED_ZONES = ("identity", "lines", "slots", "snapshot", "tamper")
 """Levels below a camera that are not zones."""
 
 
@@ -64,6 +64,11 @@ class Topics:
     def tamper(self) -> str:
         """JSON: `state` (`ON` or `OFF`) and the `kinds` that are raised."""
         return f"{self.base}/{self.camera}/tamper"
+
+    @property
+    def identity(self) -> str:
+        """Whose faces are seen now, JSON: how many `known` and `unknown`, and `names`."""
+        return f"{self.base}/{self.camera}/identity"
 
     def snapshot(self, label: str) -> str:
         """JPEG of the latest object of that label."""

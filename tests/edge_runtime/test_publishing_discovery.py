@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_runtime.config import Config, LineConfig, MqttConfig, NodeConfig, SlotConfig, ZoneConfig
+from edge_runtime.config import Config, IdentityConfig, LineConfig, MqttConfig, NodeConfig, SlotConfig, ZoneConfig
 from edge_runtime.errors import ConfigError
 from edge_runtime.publishing.announcement import Announcement
 from edge_runtime.publishing.discovery import config_topic, device_config
@@ -79,8 +79,26 @@ def test_one_device_has_everything_that_stands_in_the_configuration() -> None:
     }
 
 
+def knowing(**identity: bool) -> Config:
+    return replace(home("path"), identity=IdentityConfig(enabled=True, **identity))
+
+
+def test_a_node_that_knows_persons_has_a_sensor_for_them_and_one_for_the_unknown() -> None:
+    found = {
+        key: c
+        for key, c in message(knowing())["components"].items()
+        if c.get("state_topic") == "edge/porch/camera/identity"
+    }
+    assert {key: c["default_entity_id"] for key, c in found.items()} == {
+        "identity.unknown": "binary_sensor.porch_identity_unknown",
+        "identity.known": "sensor.porch_identity_known",
+    }
+    assert "names" in found["identity.known"]["value_template"]
+    assert "names" not in message(knowing(tell_names=False))["components"]["identity.known"]["value_template"]
+
+
 def test_every_field_is_one_that_home_assistant_documents() -> None:
-    for component in message(home("path"), ("person",))["components"].values():
+    for component in message(knowing(), ("person",))["components"].values():
         rules = DOCUMENTED[component["platform"]]
         assert rules["required"] <= set(component)
         assert set(component) <= COMMON | rules["required"] | rules["more"]
@@ -126,7 +144,7 @@ def test_names_that_only_begin_alike_do_not_overlap() -> None:
     assert topics_of(home(root="home", discovery="homeassistant")).base == "home/porch"
 
 
-@pytest.mark.parametrize("zone", ["slots", "lines", "snapshot", "tamper"])
+@pytest.mark.parametrize("zone", ["identity", "slots", "lines", "snapshot", "tamper"])
 def test_a_zone_is_not_called_as_another_topic(zone: str) -> None:
     with pytest.raises(ConfigError, match="choose another name"):
         topics_of(home(zone))
