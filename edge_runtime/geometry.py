@@ -5,7 +5,6 @@ One coordinate frame everywhere: xyxy, half-open, float32, in full-frame pixels 
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -60,6 +59,8 @@ def non_maximum_suppression(
         labels: int32 [n]; boxes of different labels never suppress each other.
         iou_max: a box goes when it overlaps a better one of its label by more than this.
     """
+    import cv2  # only here: the command line starts without it
+
     # By OpenCV, 5 to 30 times as fast as the whole matrix of overlaps from a dozen boxes on. It sorts by scores of
     # its own precision, so it is given ranks.
     order = np.argsort(-scores, kind="stable")

@@ -33,6 +33,7 @@ class ClassifierTrainer:
 
     def __init__(self, recipe_path: Path, out: Path) -> None:
         self.recipe = recipes.load(recipe_path)
+        self.digest = recipes.digest(recipe_path)  # now: the file may change or go while the training runs
         self.recipe_path, self.out = recipe_path, out
         if len(self.recipe.phases) != 1 or self.recipe.net.family != "patch":
             raise RecipeError(f"{recipe_path}: a classifier has one phase, and net.family = patch")
@@ -96,7 +97,7 @@ class ClassifierTrainer:
             "input": "float32 NCHW, BGR, 0..255",
             "decoding": "probability",
             "provenance": {
-                "recipe_sha256": recipes.digest(self.recipe_path),
+                "recipe_sha256": self.digest,
                 "data_sha256": digest([folder / d.labels for d in r.data]),
                 "seed": r.seed,
                 "epochs": r.phases[0].epochs,

@@ -48,6 +48,7 @@ class PointsTrainer:
 
     def __init__(self, recipe_path: Path, out: Path) -> None:
         self.recipe = r = recipes.load(recipe_path)
+        self.digest = recipes.digest(recipe_path)  # now: the file may change or go while the training runs
         self.recipe_path, self.out = recipe_path, out
         if len(r.phases) != 1 or r.net.family != "points" or r.size_wh != (CROP_PX, CROP_PX):
             raise RecipeError(
@@ -104,7 +105,7 @@ class PointsTrainer:
             "input": "float32 NCHW, BGR, 0..255",
             "decoding": "points",
             "provenance": {
-                "recipe_sha256": recipes.digest(self.recipe_path),
+                "recipe_sha256": self.digest,
                 "data_sha256": digest([self.recipe_path.parent / d.labels for d in r.data]),
                 "seed": r.seed,
                 "epochs": r.phases[0].epochs,

@@ -44,6 +44,7 @@ class Trainer:
 
     def __init__(self, recipe_path: Path, out: Path, resume: bool) -> None:
         self.recipe = recipes.load(recipe_path)
+        self.digest = recipes.digest(recipe_path)  # now: the file may change or go while the training runs
         self.recipe_path, self.out, self.folder = recipe_path, out, recipe_path.parent
         check(self.recipe.during, str(recipe_path))
         self.classes = self.recipe.members()
@@ -225,7 +226,7 @@ class Trainer:
                 "net": self.net.state_dict(), "average": self.average.state_dict(),
                 "optimiser": None if ended else optimiser.state_dict(),
                 "epoch": self.epoch, "step": self.step, "seconds": self.seconds, "history": self.history,
-                "recipe": recipes.digest(self.recipe_path),
+                "recipe": self.digest,
                 "constraints": None if self.constrained is None else self.constrained.state_dict(),
             },
             partial,
@@ -242,7 +243,7 @@ class Trainer:
             state = torch.load(self.checkpoint, weights_only=True)
         except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
             raise DataError(f"{self.checkpoint}: torn or no checkpoint; delete it, or give another --out") from error
-        if state["recipe"] != recipes.digest(self.recipe_path):
+        if state["recipe"] != self.digest:
             raise DataError(f"{self.checkpoint}: made by another version of the recipe; give another --out")
         self.net.load_state_dict(state["net"])
         self.average.load_state_dict(state["average"])
@@ -265,7 +266,7 @@ class Trainer:
             "input": "float32 NCHW, BGR, 0..255",
             "decoding": self.task.decoding,
             "provenance": {
-                "recipe_sha256": recipes.digest(self.recipe_path),
+                "recipe_sha256": self.digest,
                 "data_sha256": fingerprint(self.recipe, self.folder),
                 "seed": self.recipe.seed,
                 "epochs": self.epoch,
