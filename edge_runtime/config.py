@@ -139,6 +139,16 @@ class IdentityConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class PrivacyConfig:
+    """What pixels leave the node over MQTT."""
+
+    level: Literal["events", "crops", "snapshots"] = setting(
+        "events", "events: none | crops: pictures of objects, faces and heads blurred | snapshots: as they are"
+    )
+    every_s: float = setting(2.0, "seconds between two pictures of one label", low=0.1)
+
+
+@dataclass(frozen=True, slots=True)
 class OutboxConfig:
     """Events that the broker has not acknowledged yet."""
 
@@ -188,6 +198,7 @@ class Config:
     parking: ParkingConfig = field(default_factory=ParkingConfig)
     tamper: TamperConfig = field(default_factory=TamperConfig)
     identity: IdentityConfig = field(default_factory=IdentityConfig)
+    privacy: PrivacyConfig = field(default_factory=PrivacyConfig)
     outbox: OutboxConfig = field(default_factory=OutboxConfig)
     mqtt: MqttConfig = field(default_factory=MqttConfig)
     web: WebConfig = field(default_factory=WebConfig)

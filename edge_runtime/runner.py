@@ -230,6 +230,8 @@ class Runner:
             looking = self._switches.detection and (self._switches.motion or pipeline.following)
             outcome = pipeline.process(frame, self.clock.wall().astimezone()) if looking else pipeline.skip(frame)
             self._tell(desk, outcome.events, pipeline)
+            if self._presence is not None:
+                self._presence.show(frame, outcome.detections, outcome.tracks)
             if looking:
                 self.health.frame_done(start_ns)
             else:

@@ -17,7 +17,7 @@ Image = NDArray[np.uint8]
 
 TILE_PX, BLOCK_PX = 32, 4
 GRID_PX = 96
-"""A tile stands at each multiple of this, so that no crop of twice as many pixels is without one."""
+"""A tile stands at each multiple of this; a smaller crop may be without one, and counts as a picture all the same."""
 ALIKE = 0.7
 """Correlation with the tile at which a picture counts as showing it."""
 SCALES = (0.25, 0.33, 0.5, 0.75, 1.0, 1.5, 2.0)

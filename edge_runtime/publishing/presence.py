@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from edge_runtime.config import Config
-from edge_runtime.datatypes import Event
+from edge_runtime.datatypes import Detections, Event, Frame, Track
 from edge_runtime.publishing.announcement import Announcement
 from edge_runtime.publishing.commands import Commands, Switches
 from edge_runtime.publishing.desk import Publisher
 from edge_runtime.publishing.discovery import config_topic, device_config
 from edge_runtime.publishing.frigate import FrigatePublisher
 from edge_runtime.publishing.mqtt import MqttPublisher
+from edge_runtime.publishing.snapshots import Snapshots
 from edge_runtime.publishing.states import States, counted_labels
 from edge_runtime.publishing.topics import topics_of
 
@@ -30,7 +31,6 @@ class Presence:
         mqtt: the connection.
         url: of the broker, for the profile frigate, which has a connection of its own.
         classes: the labels that the models tell apart.
-        pictures: labels whose snapshots are published.
         say: told of commands and of what cannot be kept.
         rng: for the delay before Home Assistant is told again.
 
@@ -49,13 +49,13 @@ class Presence:
         url: str,
         classes: Sequence[str],
         *,
-        pictures: Sequence[str] = (),
         say: Callable[[str], None],
         rng: random.Random | None = None,
     ) -> None:
         topics = topics_of(config)
         prefix = config.mqtt.discovery
-        self._mqtt, self._classes, self._pictures = mqtt, tuple(classes), tuple(pictures)
+        self._mqtt, self._classes = mqtt, tuple(classes)
+        self._snapshots = Snapshots(config.privacy, topics, classes, mqtt.side.put)
         self._frames, self._uptime_s = 0, 0.0
         state = Path(config.node.state).expanduser()
         self.switches = Switches(state / "switches.json", say)
@@ -95,13 +95,22 @@ class Presence:
     def _announce(self, config: Config) -> None:
         topics = topics_of(config)
         counted = counted_labels(config, self._classes)
-        device = device_config(config, topics, counted, version=version("edge-runtime"), pictures=self._pictures)
-        self._announcement.announce(device, self._states.topics)
+        pictures = self._snapshots.labels
+        device = device_config(config, topics, counted, version=version("edge-runtime"), pictures=pictures)
+        # Pictures that are no longer allowed are states out of use: the broker is told to forget them.
+        self._announcement.announce(device, self._states.topics | {topics.snapshot(label) for label in pictures})
 
     def update(self, events: Iterable[Event], counts: Mapping[tuple[str, str], int]) -> None:
         """What one frame led to."""
         self._states.update(events)
         self._states.counts(counts)
+
+    def show(self, frame: Frame, detections: Detections, tracks: Sequence[Track]) -> None:
+        """What one frame shows, where pixels may leave; with the privacy switch on, what was shown is taken back."""
+        if self.switches.privacy:
+            self._snapshots.clear()
+        else:
+            self._snapshots.update(frame, detections, tracks)
 
     def slots(self, states: Mapping[str, str]) -> None:
         """How slots stand, where no event tells of it: at the start, from what was kept."""

@@ -9,6 +9,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -187,3 +188,36 @@ def test_at_the_level_events_no_pixel_is_published_logged_or_stored(clip: Path, 
     assert any(name.startswith("state/outbox") for name, _ in places)
     found: list[Finding] = [finding for where, content in places for finding in search(where, content)]
     assert not found
+
+
+@pytest.mark.skipif(BINARY is None, reason="no mosquitto on this machine (./test installs it)")
+@pytest.mark.timeout(900)
+def test_pictures_leave_on_their_topics_alone_and_back_at_the_level_events_the_broker_forgets_them(
+    clip: Path, search: Search, tmp_path: Path
+) -> None:
+    (tmp_path / "edge.toml").write_text(RULES.replace('profile = "frigate"', ""))
+    command = [sys.executable, "-m", "edge_runtime.cli", "--camera", str(clip), "--once", "--fast"]
+    command += ["--config", str(tmp_path / "edge.toml"), "--state", str(tmp_path / "state")]
+    with Mosquitto(tmp_path) as broker:
+        with Subscriber(broker.port, "#") as subscriber:
+            more = ["--broker", broker.url, "--set", "privacy.level=snapshots"]
+            assert subprocess.run([*command, *more], capture_output=True, timeout=400).returncode == 0
+            assert subscriber.wait(lambda s: any("/snapshot/" in topic for topic, _, _ in s.heard))
+            heard = list(subscriber.heard)
+        assert "the canary" in {f.what for topic, payload, _ in heard for f in search(topic, payload)}
+        shown = {topic for topic, payload, _ in heard if list(search(topic, payload))}
+        assert shown and all(topic.startswith("edge/porch/front/snapshot/") for topic in shown)
+        assert "image" in {c["platform"] for c in json.loads(payload_of(heard, "config"))["components"].values()}
+
+        assert subprocess.run([*command, "--broker", broker.url], capture_output=True, timeout=400).returncode == 0
+        with Subscriber(broker.port, "#") as late:
+            assert late.wait(lambda s: all(s.last(f"/{name}") is not None for name in ("status", "config")))
+            time.sleep(0.5)  # a retained picture would have come by now
+            assert not any("/snapshot/" in topic for topic, _, _ in late.heard)
+            components = json.loads(payload_of(late.heard, "config"))["components"].values()
+            assert all(len(c) == 1 for c in components if c["platform"] == "image"), "withdrawn"
+
+
+def payload_of(heard: list[tuple[str, bytes, bool]], suffix: str) -> bytes:
+    """The newest payload of a topic that ends so."""
+    return next(payload for topic, payload, _ in reversed(heard) if topic.endswith(suffix))
