@@ -19,6 +19,7 @@ from edge_runtime.identity.view import view_of
 LABEL = "face"
 EVERY_S = 0.2
 """Between two looks at one face: views nearer in time show the same."""
+NEVER_NS = -(10**18)
 FINDER = "face_cropper"
 
 
@@ -92,7 +93,7 @@ class FaceReader:
         if not due:
             return None
         # Whoever waited longest; a new face before all others.
-        track = min(due, key=lambda t: (self._looked_ns.get(t.id, 0), -_side_px(t)))
+        track = min(due, key=lambda t: (self._looked_ns.get(t.id, NEVER_NS), -_side_px(t)))
         self._looked_ns[track.id] = now_ns
         box = self._networks.finder.near(picture, track.box)
         if box is None or _owner(box, faces) != track.id:
@@ -103,7 +104,7 @@ class FaceReader:
         return Seen(track.id, view.quality, self._networks.embedder(view.upright))
 
     def _due(self, track: Track, now_ns: int) -> bool:
-        return now_ns - self._looked_ns.get(track.id, -(10**18)) >= EVERY_S * 1e9
+        return now_ns - self._looked_ns.get(track.id, NEVER_NS) >= EVERY_S * 1e9
 
 
 def _owner(box: Box, faces: Sequence[Track]) -> int:
