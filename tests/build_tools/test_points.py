@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from build_tools import recipe as recipes
 from build_tools.cli import main
+from build_tools.data.aligned_faces import face_box, open_landmarks
 from build_tools.data.face_crops import (
     CROP_PX,
     WIDE_PX,
@@ -24,7 +25,8 @@ from build_tools.data.face_crops import (
     shrunk,
     varied,
 )
-from build_tools.data.key_points import MIRRORED, PointTeacher, mirror_points
+from build_tools.data.key_points import MIRRORED, MOSTLY, PointTeacher, mirror_points
+from build_tools.data.pictures import read_picture
 from build_tools.errors import ModelError, RecipeError
 from build_tools.evaluation.points import point_errors
 from build_tools.nets.centre import NetConfig
@@ -200,3 +202,14 @@ def test_yunet_finds_the_eyes_above_the_mouth_on_a_real_face() -> None:
     assert (faces.points[:, 2, 1] < mouth[:, 1]).all()
     assert (faces.points[:, 0, 0] < faces.points[:, 1, 0]).all()
     assert square_bgr(faces.wide[0], (0, 0, WIDE_PX, WIDE_PX), CROP_PX).shape == (CROP_PX, CROP_PX, 3)
+
+
+@pytest.mark.skipif(not YUNET.is_file(), reason="needs ../shared: YuNet and faces are not part of this repository")
+def test_yunet_stands_in_for_a_landmark_head_and_guesses_where_it_sees_no_face() -> None:
+    head = open_landmarks(YUNET)
+    bgr = read_picture(SHARED / "data/identity/train_001/01.jpg")
+    points = head.points(bgr, face_box(bgr))
+    assert (points[:2, 1] < points[2, 1]).all()
+    assert (points[2, 1] < points[3:, 1]).all()
+    guessed = head.points(np.full((90, 90, 3), 127, np.uint8), (10, 20, 60, 80))
+    np.testing.assert_allclose(guessed, np.array(MOSTLY) * (50, 60) + (10, 20), atol=1e-4)
