@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, cast
 
-from build_tools.errors import RecipeError
+from build_tools.errors import PassError, RecipeError
 from build_tools.passes.contract import Pass
 from edge_runtime import settings
 
@@ -49,7 +49,7 @@ def build_steps(tables: Iterable[Any], origin: str) -> tuple[Step, ...]:
     """The passes of a recipe's `[[passes]]` tables, in order.
 
     Raises:
-        RecipeError: no or unknown kind, unknown key, wrong type or value.
+        RecipeError: no or unknown kind, unknown key, wrong type or value, or values that contradict each other.
     """
     built = []
     for index, table in enumerate(tables):
@@ -64,6 +64,9 @@ def build_steps(tables: Iterable[Any], origin: str) -> tuple[Step, ...]:
         if not isinstance(with_next, bool):
             raise RecipeError(f"{where}.with_next = {settings.toml(with_next)}: must be true or false")
         rest = {key: value for key, value in table.items() if key not in ("kind", "with_next")}
-        made = settings.build(pass_class(kind), rest, origin, RecipeError, f"passes[{index}].")
+        try:
+            made = settings.build(pass_class(kind), rest, origin, RecipeError, f"passes[{index}].")
+        except PassError as error:  # settings that contradict each other
+            raise RecipeError(f"{where}: {error}") from None
         built.append(Step(kind, made, with_next))
     return tuple(built)

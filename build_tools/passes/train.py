@@ -5,7 +5,7 @@ This file holds the settings and the pass; the training itself, which needs torc
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -53,6 +53,13 @@ class Train:
     during: During = field(default_factory=During)
     distill: Distillation = field(default_factory=Distillation)
 
+    def __post_init__(self) -> None:
+        """Settle what settings say together, while the recipe is read: passes before this one may take hours."""
+        if self.data == "mnist" and not self.path:
+            raise PassError("train.path is missing: data = mnist needs the folder of MNIST's four files")
+        if self.data == "unlabelled" and self.distill.weight <= 0:  # there is nothing but the teacher to learn from
+            object.__setattr__(self, "distill", replace(self.distill, weight=1.0))
+
     def requires(self, model: Model, context: Context) -> None:
         """Refuse what cannot be trained, before any data is read."""
         # torch takes seconds to import: only a recipe that trains pays for it
@@ -68,16 +75,8 @@ class Train:
                     f"train: the weight of node {node_name(node, index)} is a Constant node, which is not trained; "
                     "put a doctor pass before"
                 )
-        if self.data == "mnist" and not self.path:
-            raise PassError("train.path is missing: data = mnist needs the folder of MNIST's four files")
-        if self.data == "unlabelled":
-            if self.distill.weight <= 0:
-                raise PassError(
-                    "train.data = unlabelled has no labels to learn from: set train.distill.weight = 1 (teacher: the "
-                    "model as it came, or train.distill.teacher)"
-                )
-            if not self.path and context.calibration is None:
-                raise PassError("train: no data: give train.path a folder of pictures, or the recipe a [calibration]")
+        if self.data == "unlabelled" and not self.path and context.calibration is None:
+            raise PassError("train: no data: give train.path a folder of pictures, or the recipe a [calibration]")
         for key, path in (("path", self.path), ("distill.teacher", self.distill.teacher)):
             if path and not (context.folder / path).exists():
                 raise PassError(f"train.{key} = {path}: not found beside the recipe, in {context.folder}")

@@ -83,7 +83,9 @@ class Distillation:
     """What the student learns from a teacher besides, or instead of, labels."""
 
     teacher: str = setting("", "ONNX file, relative to the recipe; empty: the model as it came, when `weight` > 0")
-    weight: float = setting(0.0, "share of the loss that the teacher has; 1: no labels needed", low=0, high=1)
+    weight: float = setting(
+        0.0, "share of the loss that the teacher has; 0 where data is unlabelled: all of it", low=0, high=1
+    )
     form: Literal["logits", "features", "maps"] = setting(
         "logits", "logits: softened class scores (Hinton et al. 2015) | features: inner tensors | maps: raw output maps"
     )
