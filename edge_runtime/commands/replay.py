@@ -14,6 +14,7 @@ from edge_runtime.config import Config
 from edge_runtime.datatypes import Event, Track
 from edge_runtime.errors import ConfigError
 from edge_runtime.events.explanation import Note
+from edge_runtime.events.identity import RULE
 from edge_runtime.health import Health
 from edge_runtime.pipeline import Pipeline
 from edge_runtime.publishing.payload import Ulids, encode
@@ -84,6 +85,8 @@ class Explained:
     def __init__(self, config: Config) -> None:
         self._needs = config.tracking.confirm_hits
         self._rules = [f"line {line.name}" for line in config.lines] + [f"zone {zone.name}" for zone in config.zones]
+        if config.identity.enabled:
+            self._rules.append(RULE)
         self._notes: dict[tuple[int, str], list[Note]] = {}
         self._tracks: dict[int, tuple[Track, float]] = {}
 

@@ -19,7 +19,7 @@ SIDE_MIN_PX = 40
 """A face on a photo: the embedder knows 37 px faces of LFW about as well as large ones, but a photo is for years."""
 SHARPNESS_MIN = 0.011
 """See `view.SHARP_GOOD`: fewer than one in a hundred sharp photos of LFW have less, half of those blurred by 3 px."""
-BYSTANDER = 0.35
+BYSTANDER = 0.5
 """Another face is ignored where its side is less than this share of the largest one's."""
 
 

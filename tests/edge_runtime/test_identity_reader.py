@@ -124,9 +124,9 @@ def test_the_rounding_of_a_flat_picture_is_no_sharpness() -> None:
 
 def test_a_head_that_turns_away_is_worth_less_and_in_the_end_nothing() -> None:
     face = np.zeros((112, 112, 3), np.uint8)
-    worth = [FaceView(face, 80, 0.05, lean).quality for lean in (0.01, 0.03, 0.05, 0.07)]
+    worth = [FaceView(face, 80, 0.05, lean).quality for lean in (0.01, 0.03, 0.05, 0.08)]
     assert worth[0] == 1.0 and worth == sorted(worth, reverse=True) and worth[-1] == 0.0
-    assert not FaceView(face, 80, 0.05, 0.07).usable
+    assert not FaceView(face, 80, 0.05, 0.08).usable
 
 
 def test_the_shipped_cropper_finds_the_face_of_a_photo_whatever_its_size() -> None:
