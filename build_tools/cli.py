@@ -39,6 +39,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"edge-build: {error}", file=sys.stderr)
         return error.exit_code
+    except ModuleNotFoundError as error:
+        if args.debug or (error.name or "").startswith(("build_tools", "edge_runtime")):
+            raise
+        extra = "train" if error.name == "torch" else "search" if error.name in ("optuna", "distributed") else "build"
+        print(f"edge-build: {error.name} is not installed; pip install 'edge-runtime[{extra}]', or from a checkout "
+              f"pip install -e '.[{extra}]'", file=sys.stderr)  # fmt: skip
+        return 1
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains as it ends
         return 0  # whoever read our output has seen enough

@@ -65,6 +65,12 @@ def run(args: argparse.Namespace) -> int:
         table=read_table(args.table) if args.table else None, progress=teller,
     )  # fmt: skip
     teller.close()
+    if recipe.calibration.kind == "random" and recipe.evaluation.kind == "agreement":
+        print(
+            "passes were judged by how outputs agree on noise; --calibration PHOTOS judges them on pictures, "
+            "a recipe's [evaluation] by accuracy",
+            file=sys.stderr,
+        )
     if args.report:
         from build_tools.report.compression import render
 

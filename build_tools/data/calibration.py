@@ -29,16 +29,19 @@ class Stream:
     Args:
         samples: makes the i-th sample: arrays without the batch side.
         count: how many there are.
-        batch: how many are stacked a feed.
+        batch: how many are stacked a feed; 0: a sample has all its sides, and is a feed as it is.
     """
 
     def __init__(self, sample: Callable[[int], Feed], count: int, batch: int) -> None:
         self._sample, self._count, self._batch = sample, count, batch
 
     def __len__(self) -> int:
-        return -(-self._count // self._batch)
+        return -(-self._count // max(self._batch, 1))
 
     def __iter__(self) -> Iterator[Feed]:
+        if not self._batch:
+            yield from (self._sample(i) for i in range(self._count))
+            return
         for start in range(0, self._count, self._batch):
             many = [self._sample(i) for i in range(start, min(start + self._batch, self._count))]
             yield {name: np.stack([one[name] for one in many]) for name in many[0]}
@@ -66,7 +69,8 @@ def open_calibration(
     inputs = model_inputs(proto)
     batch = entry.batch if all(shape[:1] == (None,) for shape, _ in inputs.values()) else 1
     if entry.kind == "random":
-        return Stream(lambda i: _noise(inputs, picture, seed + i), entry.count, batch)
+        batched = all(shape[:1] in ((None,), (1,)) for shape, _ in inputs.values())
+        return Stream(lambda i: _noise(inputs, picture, seed + i, batched), entry.count, batch if batched else 0)
     path = folder / entry.path
     if entry.kind == "npz":
         return _from_npz(path, inputs, entry.count, batch)
@@ -108,14 +112,17 @@ def digit_input(digit: NDArray[np.uint8], shape: Sides, entry: InputEntry) -> ND
     return ready.reshape(sides).astype(np.float32)
 
 
-def _noise(inputs: dict[str, tuple[Sides, np.dtype[Any]]], picture: InputEntry, seed: int) -> Feed:
-    """Noise in the range the model expects: 0..255 taken through mean and standard deviation."""
+def _noise(inputs: dict[str, tuple[Sides, np.dtype[Any]]], picture: InputEntry, seed: int, batched: bool) -> Feed:
+    """Noise in the range the model expects: 0..255 taken through mean and standard deviation.
+
+    `batched`: each input's first side is the batch, and is left out.
+    """
     rng = np.random.default_rng(seed)
     feed: Feed = {}
     for name, (shape, kind) in inputs.items():
         w, h = (s + -s % picture.multiple for s in picture.size_wh)
         free = {1: 3, 2: h, 3: w} if len(shape) == 4 else {}
-        sides = tuple(s or free.get(i, 1) for i, s in enumerate(shape))[1:]
+        sides = tuple(s or free.get(i, 1) for i, s in enumerate(shape))[1 if batched else 0 :]
         if np.issubdtype(kind, np.floating):
             values = (rng.uniform(0, 255, sides) - picture.mean[0]) / picture.std[0]
         else:

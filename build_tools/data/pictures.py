@@ -27,7 +27,7 @@ class InputEntry:
     size_wh: tuple[int, int] = setting(
         (320, 240), "pictures are fitted into this where the model leaves it free", low=8
     )
-    multiple: int = setting(1, "its sides are then padded to a multiple of this", low=1)
+    multiple: int = setting(32, "free sides are then padded to a multiple of this", low=1)
     colour: Literal["bgr", "rgb", "grey"] = setting("bgr", "order of the channels")
     mean: tuple[float, ...] = setting((0.0,), "subtracted from 0..255: one number, or one a channel")
     std: tuple[float, ...] = setting((1.0,), "divided by afterwards")

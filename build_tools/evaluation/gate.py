@@ -20,7 +20,7 @@ from build_tools.evaluation.identity import Persons
 from build_tools.evaluation.points import Points
 from build_tools.evaluation.slots import Slots
 from build_tools.model import Model, save_onnx
-from build_tools.passes.activations import session
+from build_tools.passes.activations import misfit, session
 from build_tools.passes.contract import Calibration, Score
 from build_tools.recipe import EvaluationEntry, Recipe
 from edge_runtime.geometry import non_maximum_suppression
@@ -45,8 +45,8 @@ def evaluator(recipe: Recipe, original: Model, calibration: Calibration | None, 
     if entry.kind == "agreement":
         if calibration is None:
             raise RecipeError(
-                "evaluation.kind = agreement compares outputs on calibration data: give a [calibration] table, "
-                '--calibration, or evaluation.kind = "none"'
+                "evaluation.kind = agreement compares outputs on calibration data: set calibration.kind (images: your "
+                'photos; random: noise), give --calibration PHOTOS, or set evaluation.kind = "none"'
             )
         return Agreement(original, calibration, entry.metric or "agreement")
     if entry.kind == "points":
@@ -213,7 +213,5 @@ def _outputs(model: Model, calibration: Calibration) -> Iterator[list[NDArray[np
         try:
             said = runner.run(None, feed)
         except Exception as error:  # ONNX Runtime's errors share no base class
-            shapes = {k: v.shape for k, v in feed.items()}
-            line = str(error).splitlines()[0][:160]
-            raise DataError(f"calibration data {shapes} does not fit the model: {line}") from error
+            raise DataError(misfit(feed, error)) from error
         yield [np.asarray(o) for o in said]

@@ -7,11 +7,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from onnx import helper
+from onnx import TensorProto, helper
 
 from build_tools.data.calibration import model_inputs, open_calibration
 from build_tools.data.pictures import InputEntry, Preparation
 from build_tools.errors import DataError, ModelError
+from build_tools.passes.activations import stream
 from build_tools.recipe import CalibrationEntry
 from tests.build_tools.onnx_models import model_of, small_net
 
@@ -106,3 +107,32 @@ def test_noise_is_the_same_for_the_same_seed() -> None:
 
 def test_inputs_are_those_that_are_no_weights() -> None:
     assert model_inputs(small_net().proto) == {"image": ((None, 1, 28, 28), np.dtype(np.float32))}
+
+
+def test_a_first_side_that_is_no_batch_is_kept() -> None:
+    inputs = [
+        helper.make_tensor_value_info("sound", TensorProto.FLOAT, ["batch", 64]),
+        helper.make_tensor_value_info("state", TensorProto.FLOAT, [2, "batch", 8]),
+        helper.make_tensor_value_info("rate", TensorProto.INT64, []),
+    ]
+    output = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 64])
+    proto = helper.make_model(helper.make_graph([helper.make_node("Relu", ["sound"], ["y"])], "g", inputs, [output]))
+    feeds = open_calibration(CalibrationEntry(kind="random", count=3, batch=2), InputEntry(), proto, Path(), 5)
+    assert feeds is not None and len(feeds) == 3
+    for feed in feeds:
+        shapes = {name: values.shape for name, values in feed.items()}
+        assert shapes == {"sound": (1, 64), "state": (2, 1, 8), "rate": ()}
+
+
+def test_noise_fills_free_sides_up_to_what_strided_networks_take() -> None:
+    proto = picture_model(("n", 3, "h", "w")).proto
+    feeds = open_calibration(CalibrationEntry(kind="random", count=1), InputEntry(), proto, Path(), 5)
+    assert feeds is not None
+    assert [values.shape for feed in feeds for values in feed.values()] == [(1, 3, 256, 320)]
+
+
+def test_data_that_does_not_fit_is_refused_with_what_to_set() -> None:
+    proto = small_net().proto
+    with pytest.raises(DataError, match=r"image \[1, 1, 9, 9\] does not fit .*: set \[input\] size_wh") as refused:
+        list(stream(proto, [proto.graph.output[0].name], [{"image": np.zeros((1, 1, 9, 9), np.float32)}]))
+    assert "onnxruntime_src" not in str(refused.value)

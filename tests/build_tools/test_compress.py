@@ -139,7 +139,7 @@ def test_the_command_tells_machines_everything(tmp_path: Path, capsys: pytest.Ca
         ('[[passes]]\nkind = "quantize"\nbits = 99', 2, "passes[0].bits = 99"),
         ("[budget]\nloss = 0.1", 2, "no [[passes]]"),
         ('[evaluation]\nkind = "mnist"\n[[passes]]\nkind = "quantize"', 2, "evaluation.data is missing"),
-        ('[[passes]]\nkind = "quantize"', 2, "give a [calibration] table"),
+        ('[[passes]]\nkind = "quantize"', 2, "set calibration.kind"),
     ],
 )
 def test_a_wrong_recipe_is_one_line_with_key_and_remedy(

@@ -44,7 +44,7 @@ def test_agreement_refuses_a_changed_interface() -> None:
 
 
 def test_agreement_without_calibration_says_what_to_give() -> None:
-    with pytest.raises(RecipeError, match=r"give a \[calibration\] table"):
+    with pytest.raises(RecipeError, match=r"set calibration\.kind"):
         evaluator(Recipe(name="x"), small_net(), None, Path())
 
 

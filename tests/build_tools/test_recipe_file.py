@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -47,3 +49,12 @@ def test_training_and_compressing_share_a_file_but_each_needs_its_own_part(tmp_p
     assert recipe.load_passes(tmp_path / "r.toml").name == "x"
     with pytest.raises(RecipeError, match="at least one"):
         recipe.load(tmp_path / "r.toml")
+
+
+def test_a_package_that_is_missing_is_named_with_how_to_install_it() -> None:
+    runtime_only = (
+        "import sys; sys.modules['onnx'] = None; from build_tools import cli; sys.exit(cli.main(['doctor', 'm']))"
+    )
+    done = subprocess.run([sys.executable, "-c", runtime_only], capture_output=True, text=True)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "onnx is not installed; pip install 'edge-runtime[build]'" in done.stderr
