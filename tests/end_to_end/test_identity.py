@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from edge_runtime.capture.source import open_source
 from edge_runtime.clock import SystemClock
 from edge_runtime.config import CameraConfig, Config, IdentityConfig, NodeConfig
 from edge_runtime.datatypes import Event
+from edge_runtime.errors import PhotoError
 from edge_runtime.health import Health
 from edge_runtime.identity.enrolment import portrait
 from edge_runtime.identity.gallery import Gallery
@@ -64,8 +66,10 @@ def enrol_from(
             if (frame.media_s or 0.0) >= span_s[0] and frame.seq % 3 == 0:
                 assert isinstance(frame.main, np.ndarray)
                 low, high = (round(share * frame.size_wh[0]) for share in x_share)
-                rows.append(portrait(frame.main[:, low:high], clip, faces).embedding)
+                with contextlib.suppress(PhotoError):  # as the camera's enrolment: views that do not fit are left out
+                    rows.append(portrait(frame.main[:, low:high], clip, faces).embedding)
             frame.release()
+    assert len(rows) >= 2
     gallery = Gallery.empty(faces.embedder).enrolled("Anna", np.stack(rows))
     GalleryFile.of(config).write(gallery)
 
