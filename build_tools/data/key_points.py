@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 
 from build_tools.data.decoders import yunet
+from build_tools.data.teacher import open_session
 from build_tools.errors import ModelError
 from edge_runtime.geometry import non_maximum_suppression
+from edge_runtime.identity.landmarks import face_window
 from edge_runtime.imaging.part import square_bgr
 
 F32 = NDArray[np.float32]
@@ -58,14 +59,7 @@ class PointTeacher:
 
     def __init__(self, path: Path, accept: float) -> None:
         self.path, self._accept = path, accept
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.log_severity_level = 3
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        try:
-            self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # ONNX Runtime's errors share no base class
-            raise ModelError(f"{path}: not a usable model; fetch it again ({str(error)[:120]})") from error
+        self._session = open_session(path)
         if len(self._session.get_outputs()) != POINT_MAPS + len(STRIDES):
             raise ModelError(f"{path}: has {len(self._session.get_outputs())} outputs; YuNet has 12")
 
@@ -95,7 +89,7 @@ class PointTeacher:
         sure = []
         for box in found.boxes:
             side = max(box[2] - box[0], box[3] - box[1])
-            seen = self._again(bgr, box, float(side)) if side >= side_min_px else None
+            seen = self._again(bgr, box.tolist(), float(side)) if side >= side_min_px else None
             if seen is not None:
                 sure.append(seen)
         if not sure:
@@ -103,19 +97,19 @@ class PointTeacher:
         boxes, scores, points = (np.stack(column).astype(np.float32) for column in zip(*sure, strict=True))
         return FacePoints(boxes, scores, points)
 
-    def _again(self, bgr: NDArray[np.uint8], box: F32, side: float) -> tuple[F32, np.float32, F32] | None:
+    def _again(self, bgr: NDArray[np.uint8], box: list[float], side: float) -> tuple[F32, np.float32, F32] | None:
         """Box, score and points of the face around `box`, or None where two looks differ."""
-        px = max(2, round(AGAIN_CONTEXT * side))
-        x, y = round(float(box[0] + box[2] - px) / 2), round(float(box[1] + box[3] - px) / 2)
-        part = square_bgr(bgr, (x, y, x + px, y + px), AGAIN_PX)
+        window = face_window(box, AGAIN_CONTEXT)
+        part = square_bgr(bgr, window, AGAIN_PX)
         plain, mirrored = self.middle(part), self.middle(np.ascontiguousarray(part[:, ::-1]))
         if plain is None or mirrored is None:
             return None
         back = mirror_points(mirrored[2], AGAIN_PX)
+        px = window[2] - window[0]
         apart = float(np.linalg.norm(back - plain[2], axis=1).mean()) * px / AGAIN_PX
         if apart > AGREEMENT * side:
             return None
-        scale, corner = np.float32(px / AGAIN_PX), np.array((x, y), np.float32)
+        scale, corner = np.float32(px / AGAIN_PX), np.array(window[:2], np.float32)
         points = np.asarray((plain[2] + back) / 2 * scale + corner, np.float32)
         return np.asarray(plain[0] * scale + np.tile(corner, 2), np.float32), plain[1], points
 
@@ -149,13 +143,12 @@ class TeacherHead:
         Where the teacher sees no face they are where they are on most faces.
         """
         corner, sides = np.array(box[:2], np.float32), np.array(box[2:], np.float32) - np.array(box[:2], np.float32)
-        side = float(sides.max())
-        px = max(2, round(AGAIN_CONTEXT * side))
-        x, y = round((box[0] + box[2] - px) / 2), round((box[1] + box[3] - px) / 2)
-        found = self._teacher.middle(square_bgr(picture, (x, y, x + px, y + px), AGAIN_PX))
+        window = face_window(box, AGAIN_CONTEXT)
+        found = self._teacher.middle(square_bgr(picture, window, AGAIN_PX))
         if found is None:
             return np.asarray(corner + np.array(MOSTLY, np.float32) * sides, np.float32)
-        return np.asarray(found[2] * np.float32(px / AGAIN_PX) + np.array((x, y), np.float32), np.float32)
+        scale = np.float32((window[2] - window[0]) / AGAIN_PX)
+        return np.asarray(found[2] * scale + np.array(window[:2], np.float32), np.float32)
 
 
 def mirror_points(points: F32, width: float) -> F32:

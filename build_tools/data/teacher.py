@@ -59,14 +59,7 @@ class Teacher:
         if not self.path.is_file():
             raise ModelError(f"{self.path}: no such teacher; check `teachers.model` in the recipe")
         self.config = config
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.log_severity_level = 3
-        try:
-            model = _opened(self.path) if any_size else str(self.path)
-            self._session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # ONNX Runtime's errors share no base class
-            raise ModelError(f"{self.path}: not a usable model; fetch it again ({str(error)[:120]})") from error
+        self._session = open_session(self.path, any_size=any_size)
 
     @property
     def label_ids(self) -> NDArray[np.int32]:
@@ -110,6 +103,23 @@ class Teacher:
                 f"give it as `teachers.size_wh` and leave `teachers.dense` out ({str(error).splitlines()[0][:120]})"
             ) from error
         return DECODERS[self.config.decoder][0](outputs, canvas.shape[1], canvas.shape[0])
+
+
+def open_session(path: Path, *, any_size: bool = False) -> ort.InferenceSession:
+    """A teacher's session on one thread; `any_size`: see `Teacher`.
+
+    Raises:
+        ModelError: not a model that ONNX Runtime takes.
+    """
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        model = _opened(path) if any_size else str(path)
+        return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's errors share no base class
+        raise ModelError(f"{path}: not a usable model; fetch it again ({str(error)[:120]})") from error
 
 
 def _opened(path: Path) -> bytes:

@@ -21,13 +21,14 @@ CONTEXT = 1.3
 """The network sees a square whose side is this many times the box's longer side."""
 
 
-def face_window(box: Sequence[float]) -> Window:
+def face_window(box: Sequence[float], context: float = CONTEXT) -> Window:
     """The square that the network sees of a face, in whole pixels; training and the node cut alike by it.
 
     Args:
         box: of the face, xyxy in pixels.
+        context: side of the square as a multiple of the box's longer side.
     """
-    side = max(2, round(CONTEXT * max(box[2] - box[0], box[3] - box[1])))
+    side = max(2, round(context * max(box[2] - box[0], box[3] - box[1])))
     x, y = round((box[0] + box[2] - side) / 2), round((box[1] + box[3] - side) / 2)
     return x, y, x + side, y + side
 
