@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import time
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +19,7 @@ from build_tools.data.slot_patches import SlotFrame, plain_patches, read_frames,
 from build_tools.errors import DataError, RecipeError
 from build_tools.nets.centre import NetConfig, parameter_count
 from build_tools.nets.patch import STRIDE, PatchNet, Presence
-from build_tools.training.export import export_onnx
+from build_tools.training.export import export_onnx, facts_of
 from build_tools.training.short_loop import learn
 
 SURE = 0.98
@@ -86,28 +85,18 @@ class ClassifierTrainer:
 
     def _export(self, learn: int, choose: int, seconds: float) -> Path:
         r, folder = self.recipe, self.recipe_path.parent
-        facts = {
-            "format": 1,
-            "name": r.name,
-            "task": r.task,
-            "classes": list(r.classes),
-            "size_wh": list(r.size_wh),
-            "size_multiple": STRIDE,
-            "strides": [STRIDE],
-            "input": "float32 NCHW, BGR, 0..255",
-            "decoding": "probability",
-            "provenance": {
+        facts = facts_of(
+            r, "probability", [STRIDE], STRIDE,
+            {
                 "recipe_sha256": self.digest,
                 "data_sha256": digest([folder / d.labels for d in r.data]),
-                "seed": r.seed,
                 "epochs": r.phases[0].epochs,
                 "cpu_s": round(seconds),
                 "parameters": parameter_count(self.net),
                 "pictures": learn,
                 "held_out": choose,
-                "net": asdict(r.net),
             },
-        }
+        )  # fmt: skip
         path = self.out / f"{r.name}.onnx"
         export_onnx(self.average, Presence(), r.size_wh, facts, path)
         print(f"wrote {path}, {path.stat().st_size:,} bytes", flush=True)

@@ -5,12 +5,16 @@ from __future__ import annotations
 import copy
 import json
 import warnings
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
 import onnx
 import torch
 from torch import Tensor, nn
+
+from build_tools.recipe import Recipe
 
 OPSET = 17
 
@@ -37,6 +41,32 @@ class _Deployed(nn.Module):
 
     def forward(self, bgr: Tensor) -> tuple[Tensor, ...]:
         return self.task.deployed(self.net(bgr))
+
+
+def facts_of(
+    recipe: Recipe, decoding: str, strides: Sequence[int], multiple: int, provenance: dict[str, Any]
+) -> dict[str, Any]:
+    """What the runtime needs to know of a trained network, and where it came from.
+
+    Args:
+        recipe: it was trained by.
+        decoding: how its outputs are read.
+        strides: of its outputs.
+        multiple: the sides of its input are multiples of this.
+        provenance: what is known beside the recipe's seed and network.
+    """
+    return {
+        "format": 1,
+        "name": recipe.name,
+        "task": recipe.task,
+        "classes": list(recipe.classes),
+        "size_wh": list(recipe.size_wh),
+        "size_multiple": multiple,
+        "strides": list(strides),
+        "input": "float32 NCHW, BGR, 0..255",
+        "decoding": decoding,
+        "provenance": {"seed": recipe.seed, "net": asdict(recipe.net), **provenance},
+    }
 
 
 def export_onnx(net: nn.Module, task: Outputs, size_wh: tuple[int, int], facts: dict[str, Any], path: Path) -> None:

@@ -6,7 +6,6 @@ import copy
 import hashlib
 import json
 import time
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +23,7 @@ from build_tools.evaluation.points import point_errors
 from build_tools.nets.centre import NetConfig, parameter_count
 from build_tools.nets.points import Fractions, PointsNet, nearest_cells
 from build_tools.recipe import Recipe
-from build_tools.training.export import export_onnx
+from build_tools.training.export import export_onnx, facts_of
 from build_tools.training.short_loop import learn
 from edge_runtime.identity.landmarks import NAMES
 
@@ -94,28 +93,18 @@ class PointsTrainer:
         history = learn(r, net, average, len(crops), lesson, held_out, started)
         self.out.mkdir(parents=True, exist_ok=True)
         (self.out / "history.json").write_text(json.dumps({"epochs": history}, indent=1))
-        facts = {
-            "format": 1,
-            "name": r.name,
-            "task": r.task,
-            "classes": list(r.classes),
-            "size_wh": list(r.size_wh),
-            "size_multiple": CROP_PX,
-            "strides": [CROP_PX],
-            "input": "float32 NCHW, BGR, 0..255",
-            "decoding": "points",
-            "provenance": {
+        facts = facts_of(
+            r, "points", [CROP_PX], CROP_PX,
+            {
                 "recipe_sha256": self.digest,
                 "data_sha256": digest([self.recipe_path.parent / d.labels for d in r.data]),
-                "seed": r.seed,
                 "epochs": r.phases[0].epochs,
                 "cpu_s": round(time.process_time() - started),
                 "parameters": parameter_count(net),
                 "pictures": len(crops),
                 "held_out": len(held),
-                "net": asdict(r.net),
             },
-        }
+        )  # fmt: skip
         path = self.out / f"{r.name}.onnx"
         export_onnx(average, Fractions(), r.size_wh, facts, path)
         print(f"wrote {path}, {path.stat().st_size:,} bytes", flush=True)

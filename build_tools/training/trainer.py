@@ -8,7 +8,7 @@ import math
 import pickle
 import sys
 import time
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ from build_tools.report.plots import curves
 from build_tools.training.averaging import follow
 from build_tools.training.constrained_net import ConstrainedNet, check, is_asked_for, settle_export
 from build_tools.training.dense_targets import DenseTargets
-from build_tools.training.export import export_onnx
+from build_tools.training.export import export_onnx, facts_of
 from build_tools.training.task import CentreTask, PyramidTask, Task, found
 
 CALM_ZOOM = (0.85, 1.25)
@@ -255,28 +255,18 @@ class Trainer:
 
     def _export(self, pictures: int, held_out: int) -> Path:
         """Write the averaged network with all that is known of where it came from."""
-        facts = {
-            "format": 1,
-            "name": self.recipe.name,
-            "task": self.recipe.task,
-            "classes": list(self.classes.names),
-            "size_wh": list(self.recipe.size_wh),
-            "size_multiple": 32,
-            "strides": list(self.task.strides),
-            "input": "float32 NCHW, BGR, 0..255",
-            "decoding": self.task.decoding,
-            "provenance": {
+        facts = facts_of(
+            self.recipe, self.task.decoding, self.task.strides, 32,
+            {
                 "recipe_sha256": self.digest,
                 "data_sha256": fingerprint(self.recipe, self.folder),
-                "seed": self.recipe.seed,
                 "epochs": self.epoch,
                 "hours": round(self.seconds / 3600, 2),
                 "parameters": parameter_count(self.net),
                 "pictures": pictures,
                 "held_out": held_out,
-                "net": asdict(self.recipe.net),
             },
-        }
+        )  # fmt: skip
         path = self.out / f"{self.recipe.name}.onnx"
         if self.constrained is None:
             export_onnx(self.average, self.task, self.recipe.size_wh, facts, path)
