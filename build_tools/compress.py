@@ -23,6 +23,9 @@ from build_tools.recipe import Recipe
 from build_tools.version import tool_version
 from edge_runtime.bench.table import DeviceTable
 
+NOTABLE = 0.01
+"""A pass that makes the file larger by this share has to bring time or accuracy for it."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Measured:
@@ -174,6 +177,7 @@ class _Desk:
         """Every step in turn; a group of steps judged together is kept or undone together."""
         plan = list(plan)
         model = safe = self.original
+        kept = self.plain
         results: list[StepResult] = []
         group: list[StepResult] = []
         for index, step in enumerate(plan):
@@ -186,11 +190,12 @@ class _Desk:
             model = change.model
             if step.with_next and index + 1 < len(plan):
                 continue
-            why = self._over_budget(measured)
+            why = self._over_budget(measured) or worse(measured, kept)
             if why:
                 model = safe
                 group = [replace(one, undone=why) for one in group]
-            safe = model
+            else:
+                safe, kept = model, measured
             results += group
             group = []
         return model, results
@@ -228,6 +233,18 @@ class _Desk:
         if measured.latency and measured.latency.ratio_ci[0] > budget.latency:
             return f"takes {measured.latency.ratio:.2f} of the input's time, budget.latency is {budget.latency:.2f}"
         return ""
+
+
+def worse(now: Measured, before: Measured) -> str:
+    """Why a pass is not worth keeping though it meets the budget; empty where it brought anything, or may have."""
+    if now.bytes <= before.bytes * (1 + NOTABLE) or now.score is None or before.score is None:
+        return ""
+    if now.latency is None or before.latency is None or now.latency.ratio_ci[1] < before.latency.ratio_ci[0]:
+        return ""
+    loss = now.score.loss_against(before.score)
+    if loss < 0:
+        return ""
+    return f"{before.bytes:,} -> {now.bytes:,} bytes, not faster, and {now.score.metric} no better than before the pass"
 
 
 def _check_budget(recipe: Recipe, before: Measured, after: Measured, steps: list[StepResult]) -> None:

@@ -41,8 +41,14 @@ def generate_keys(path: Path) -> Path:
             file_.flush()
             os.fsync(file_.fileno())
     except OSError as error:
+        if not isinstance(error, FileExistsError):
+            path.unlink(missing_ok=True)
         raise ModelError(f"{path}: cannot be written ({error.strerror}); choose another place") from error
-    write_whole(public_path, key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    try:
+        write_whole(public_path, key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    except ModelError:
+        path.unlink()  # half a pair is of no use, and its name would be taken
+        raise
     return public_path
 
 

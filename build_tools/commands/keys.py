@@ -26,7 +26,7 @@ def run_keygen(args: argparse.Namespace) -> int:
     from build_tools.bundle.signing import generate_keys
 
     public = generate_keys(args.out)
-    print(f"{args.out}: keep it secret; {public}: give it to the nodes")
+    print(f"{args.out}: keep it secret; {public}: for everyone who checks your bundles (edge-build verify --key)")
     return 0
 
 

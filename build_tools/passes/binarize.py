@@ -18,6 +18,7 @@ from build_tools.graph import Graph
 from build_tools.model import F32, Grid, Model
 from build_tools.passes.constant_weights import plain_weights, with_plain_weights
 from build_tools.passes.contract import Change, Context, Fact
+from build_tools.passes.factoring.factor_nodes import weights_named
 from build_tools.passes.layer_inputs import Moments, gather_moments, supported
 from build_tools.passes.quantizing.quantizable import Target, check_settings, choose, on_grid
 from build_tools.passes.quantizing.ranges import from_levels, short
@@ -89,7 +90,8 @@ class Binarize:
                 raise PassError(f"binarize: {name} does not lie on its grid")
 
     def _chosen(self, model: Model) -> tuple[list[tuple[Target, int]], list[str]]:
-        ends = first_and_last(model) - self.layers.keys() if self.skip_first_last else set()
+        named = {own for name in self.layers for own in weights_named(name, model.weight_names())}
+        ends = first_and_last(model) - named if self.skip_first_last else set()
         targets, refused = choose(model, self.bits, self.layers, self.KIND, self.skip)
         refused += [f"{t.name}: left as it is, a first or last layer" for t, _ in targets if t.name in ends]
         return [(t, bits) for t, bits in targets if t.name not in ends], refused

@@ -11,6 +11,7 @@ from build_tools.errors import PassError
 from build_tools.model import Grid, Model
 from build_tools.passes.constant_weights import plain_weights, with_plain_weights
 from build_tools.passes.contract import Change, Context, Fact
+from build_tools.passes.factoring.factor_nodes import weights_named
 from build_tools.passes.layer_inputs import Moments, gather_moments, supported
 from build_tools.passes.quantizing.bias_correction import correct_by_inputs, correct_by_outputs
 from build_tools.passes.quantizing.equalize import equalize
@@ -79,14 +80,15 @@ class Quantize:
         made = model.copy()
         plain_weights(made)
         targets, refused = choose(made, self.bits, self.layers, self.KIND, self.skip)
+        skipped = {own for name in self.skip for own in weights_named(name, made.weight_names())}
         if self.equalize:
-            held = frozenset(made.grids) | frozenset(self.skip)
+            held = frozenset(made.grids) | skipped
             refused += equalize(made, held)[1]
         told = ""
         facts: dict[str, dict[str, Fact]] = {}
         if self.activations:
             kept = {name for name, grid in made.grids.items() if grid.kind != "half"}
-            found = find_islands(made.proto, context, self.int8, kept | set(self.skip))
+            found = find_islands(made.proto, context, self.int8, kept | skipped)
             told = f"; {found.report}"
             if found.proto is None:
                 refused.append(f"activations: {found.report}")

@@ -165,3 +165,10 @@ def test_a_torn_bundle_is_not_signed(bundle: Path, key: Path) -> None:
     before = bundle.read_bytes()
     assert main(["sign", str(bundle), "--key", str(key)]) == 4
     assert bundle.read_bytes() == before
+
+
+def test_half_a_pair_of_keys_is_never_left(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "maker.pub.partial").mkdir()  # where the public key is written first
+    assert main(["keygen", str(tmp_path / "maker")]) == 4
+    assert "maker.pub: cannot be written" in capsys.readouterr().err
+    assert [p.name for p in tmp_path.iterdir()] == ["maker.pub.partial"]

@@ -12,10 +12,11 @@ import pytest
 
 from build_tools.bundle.export import open_any
 from build_tools.cli import main
-from build_tools.compress import Compressed, compress
+from build_tools.compress import Compressed, Measured, compress, worse
 from build_tools.errors import BudgetError, PassError
+from build_tools.evaluation.latency import Timing
 from build_tools.model import Model, save_onnx
-from build_tools.passes.contract import Change, Context
+from build_tools.passes.contract import Change, Context, Score
 from build_tools.passes.registry import Step
 from build_tools.recipe import BudgetEntry, CalibrationEntry, Recipe
 from tests.build_tools.onnx_models import small_net
@@ -90,6 +91,22 @@ def test_passes_judged_together_are_undone_together(tmp_path: Path) -> None:
     done = run(tmp_path, Step("scale", Scale(by=0.99), with_next=True), Step("scale", Scale(by=0.5)))
     assert all(s.undone for s in done.steps)
     assert done.after.score is not None and done.after.score.value > 0.999
+
+
+@pytest.mark.parametrize(
+    ("bytes_", "score", "ratio", "kept"),
+    [(1100, 0.9, 1.0, False), (1100, 0.89, 1.0, False), (1005, 0.9, 1.0, True), (1100, 0.91, 1.0, True),
+     (1100, 0.9, 0.8, True), (900, 0.8, 1.2, True)],
+)  # fmt: skip
+def test_a_pass_that_only_makes_the_file_larger_is_not_kept(
+    bytes_: int, score: float, ratio: float, kept: bool
+) -> None:
+    def measured(size: int, figure: float, time: float) -> Measured:
+        return Measured(size, Score("ap", figure, True, {}), Timing("m", time, time, (time - 0.02, time + 0.02)))
+
+    why = worse(measured(bytes_, score, ratio), measured(1000, 0.9, 1.0))
+    assert why == ("" if kept else "1,000 -> 1,100 bytes, not faster, and ap no better than before the pass")
+    assert worse(Measured(bytes_, None, None), Measured(1000, None, None)) == "", "nothing was measured to judge it by"
 
 
 def test_an_unreachable_byte_budget_is_an_error_and_writes_nothing(tmp_path: Path) -> None:

@@ -15,7 +15,9 @@ from build_tools.errors import PassError
 from build_tools.graph import Graph
 from build_tools.model import Grid, Model
 from build_tools.passes.activations import session
+from build_tools.passes.codebook import Codebook
 from build_tools.passes.contract import Change, Context, Feed
+from build_tools.passes.factoring.factor_nodes import weights_named
 from build_tools.passes.lowrank import LowRank, factorise
 
 PEERS = Path(__file__).resolve().parents[2].parent / "shared" / "peers"
@@ -193,6 +195,24 @@ def test_a_second_run_takes_parts_apart_again() -> None:
 
     assert len(twice.proto.graph.node) == 4
     assert np.allclose(outputs(model, feeds(model))[0], outputs(twice, feeds(model))[0], atol=1e-4)
+
+
+def test_the_name_of_a_weight_that_was_taken_apart_stands_for_its_factors() -> None:
+    model = two_layers()
+    first = model.weight_names()[0]
+    once = apply(LowRank(rank="share", share=0.6, align=1, only=(first,)), model).model
+    twice = apply(LowRank(rank="share", share=0.9, align=1, only=(f"{first}.0",)), once).model
+    factors = [n for n in twice.weight_names() if n.startswith(f"{first}.")]
+    assert len(factors) == 3
+    assert weights_named(first, twice.weight_names()) == factors
+    assert weights_named(first, [first, *factors]) == [first]
+    assert weights_named("w", ["w.weight", "ww.0", "w.0.bias"]) == []
+
+    for settings in (Codebook(bits=3, layers={first: 2}), Codebook(bits=3, skip=(first,))):
+        context = Context(twice)
+        settings.requires(twice, context)
+        done = {name: facts["bits"] for name, facts in settings.run(twice, context).layers.items()}
+        assert done == {"hard": 3} | (dict.fromkeys(factors, 2) if settings.layers else {})
 
 
 def random_conv(shape: tuple[int, ...] = (32, 24, 3, 3), side: int = 12) -> Model:

@@ -11,6 +11,8 @@ from onnx_ir.passes.common import RemoveInitializersFromInputsPass
 from build_tools.passes.doctoring.findings import Finding, Options, Patient
 from build_tools.passes.doctoring.view import sides
 
+PICTURE = ("1", "3", "256", "320")
+"""Multiples of 32, the largest stride there usually is."""
 MIN_IR_VERSION = 8
 """Below IR version 4 weights must be inputs; 8 is the one of opset 17."""
 
@@ -89,5 +91,11 @@ def external_tensors(path: Path) -> tuple[str, ...]:
 
 
 def _example(shape: tuple[int | str | None, ...]) -> str:
-    defaults = (1, 3, 240, 320)
-    return "x".join(str(d if isinstance(d, int) else defaults[i] if i < 4 else 1) for i, d in enumerate(shape))
+    """A shape that a picture's network takes, whatever its strides; what is not known of others is only named."""
+    picture = len(shape) == 4 and shape[1] in (1, 3)
+    sides_ = []
+    for i, side in enumerate(shape):
+        batch = i == 0 or (isinstance(side, str) and side.lower() in ("batch", "batch_size", "n"))
+        free = "1" if batch else PICTURE[i] if picture else str(side or f"side{i + 1}").upper()
+        sides_.append(str(side) if isinstance(side, int) else free)
+    return "x".join(sides_)

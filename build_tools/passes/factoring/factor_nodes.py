@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -76,6 +78,22 @@ def replacement(
     if bias is not None:
         made.weights[third[0]] = np.asarray(bias, dtype)
     return made
+
+
+def weights_named(name: str, known: Collection[str]) -> list[str]:
+    """The weights that a name in a recipe stands for: its own, or the factors that a pass took that weight apart into.
+
+    Args:
+        name: as in the model that came, where `replacement` calls the factors of `w` `w.0`, `w.1` and so on.
+        known: names of the weights there are.
+
+    Returns:
+        In the order of `known`; empty where nothing has the name.
+    """
+    if name in known:
+        return [name]
+    factor = re.compile(re.escape(name) + r"(\.\d+_*)+")
+    return [other for other in known if factor.fullmatch(other)]
 
 
 def _free(graph: Graph, name: str) -> str:

@@ -13,6 +13,7 @@ from onnx import helper
 from build_tools.errors import PassError
 from build_tools.graph import Graph, Layer
 from build_tools.model import F32, Grid, Model
+from build_tools.passes.factoring.factor_nodes import weights_named
 from edge_runtime.settings import nearest
 
 OUT_AXES = {"LSTM": 1, "GRU": 1, "RNN": 1, "Gather": 0, "MatMul": -1, "Gemm": 0, "Conv": 0, "ConvTranspose": 1}
@@ -98,7 +99,7 @@ def check_settings(
         raise PassError(f"{kind}: the model has no float32 weight of a layer; leave the pass out")
     for key, named in (("layers", list(layers)), ("skip", list(skip))):
         for name in named:
-            if name not in known:
+            if not weights_named(name, known):
                 raise PassError(f"{kind}.{key}: the model has no such weight {name}{nearest(name, known, '')}")
     for name, bits in layers.items():
         if not span[0] <= bits <= span[1]:
@@ -111,9 +112,14 @@ def choose(
     """The weights a pass works on with their bits, and why others are left alone, one line each.
 
     Weights that an earlier pass put on few levels are left alone unless `layers` names them: a float16 grid is none.
+    The name of a weight that an earlier pass took apart stands for its factors.
     """
     chosen, refused = [], []
-    for target in find_targets(model):
+    targets = find_targets(model)
+    known = [target.name for target in targets]
+    layers = {own: bits for name, bits in layers.items() for own in weights_named(name, known)}
+    skip = tuple(own for name in skip for own in weights_named(name, known))
+    for target in targets:
         grid = model.grids.get(target.name)
         if target.name in layers:
             chosen.append((target, layers[target.name]))
