@@ -43,6 +43,12 @@ kind = "doctor"
 kind = "quantize"
 bits = 8
 range = "mse"
+
+# Where 8 bits were undone; else nothing is left for it.
+[[passes]]
+kind = "quantize"
+bits = 10
+range = "mse"
 """
 TRAINING = ("data", "teachers", "phases")
 """Lists of tables that only training reads."""

@@ -54,6 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     }
     debug = "--debug" in arguments
     try:
+        if arguments == ["--version"]:
+            arguments = ["version"]
         if arguments and not arguments[0].startswith("-"):
             if arguments[0] not in commands:
                 _parser().error(f"unknown command {arguments[0]}; known: {', '.join(commands)}")

@@ -169,11 +169,13 @@ def _rounded(value: float | None, digits: int) -> float | None:
 
 
 def _track(track: TrackFacts, frame_wh: tuple[int, int] | None) -> dict[str, object]:
-    """The `track` object; its box is cut off at the borders of the frame."""
+    """The `track` object; its box is cut off at the borders of the frame, and beyond them the nearest pixel is left."""
     if frame_wh is None:
         raise ValueError(f"track {track.id}: an event with a track must say the size of its frame")
     limits = (*frame_wh, *frame_wh)
-    box = [min(max(0.0, float(edge)), limit) for edge, limit in zip(track.box, limits, strict=True)]
+    near = [min(max(0.0, edge), limit - 1.0) for edge, limit in zip(track.box[:2], frame_wh, strict=True)]
+    far = zip(track.box[2:], near, frame_wh, strict=True)
+    box = [*near, *(min(max(edge, start + 1.0), float(limit)) for edge, start, limit in far)]
     return {
         "id": track.id,
         "label": track.label,

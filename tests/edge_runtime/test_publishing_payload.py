@@ -132,8 +132,8 @@ def test_any_event_satisfies_the_schema(
     document = json.loads(encoded(event, wall, camera=other))
     VALIDATOR.validate(document)
     x1, y1, x2, y2 = document["track"]["box"]
-    assert max(x1, x2) <= frame_wh[0]
-    assert max(y1, y2) <= frame_wh[1]
+    assert 0 <= x1 < x2 <= frame_wh[0]
+    assert 0 <= y1 < y2 <= frame_wh[1]
 
 
 def test_other_time_zones_become_utc_and_naive_times_are_refused() -> None:
