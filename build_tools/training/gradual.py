@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from build_tools.training.constraints import PruneDuring
-from build_tools.training.straight_through import instead
 
 Slices = Sequence[tuple[str, int]]
 """Weights whose slices along an axis, (weight name, axis), make up one set of channels: a layer's filters, its bias,
@@ -21,8 +20,9 @@ UPDATES = 200
 class GradualPruning:
     """Masks over weights that follow a cubic schedule (Zhu and Gupta 2017, equation 1).
 
-    Until the schedule has ended, the gradient reaches masked weights too, so that one that grows comes back
-    (Guo et al. 2016, "splicing").
+    A masked weight keeps the value it had, and no gradient reaches it: it comes back where others have become smaller
+    before the schedule ends. (With gradients, as in Guo et al. 2016, an optimiser that scales its steps like Adam lets
+    masked weights wander further than those that matter: of LeNet-300-100 at 94 % the error became 1.6 %, not 0.74 %.)
 
     Args:
         weights: float32, by name; those with one side are left alone but as part of a group of channels.
@@ -77,8 +77,7 @@ class GradualPruning:
         if mask is None:
             return weight
         # A product with 0 may be -0, whose bits differ from those of the level 0.
-        zeroed = torch.where(mask > 0, weight, torch.zeros_like(weight))
-        return zeroed if self._final else instead(zeroed, weight)
+        return torch.where(mask > 0, weight, torch.zeros_like(weight))
 
     def state_dict(self) -> dict[str, Any]:
         """What an interrupted training goes on from."""
