@@ -10,9 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from build_tools.compress import Compressed, Measured
     from build_tools.recipe import Recipe
 
+NAMES_SHOWN = 3
+"""Weights named of those left alone for one reason."""
 EPILOG = """\
 examples:
   edge-build compress yunet.onnx --out yunet.edge                       # doctor, then 8-bit weights
@@ -136,10 +140,23 @@ def _story(done: Compressed, out: Path) -> str:
         ratio = f"{measured.latency.ratio:.2f}" if measured.latency else "-"
         told = f"UNDONE: {undone}" if undone else summary
         lines.append(f"{name:<12}{measured.bytes:>12,}{score:>12}{ratio:>8}  {told}".rstrip())
-    lines += [f"  left alone: {reason}" for s in done.steps for reason in s.refused]
+    lines += [line for step in done.steps for line in _left_alone(step.refused)]
     factor = done.before.bytes / done.after.bytes
     lines.append(f"{out}: {done.after.bytes:,} bytes, {factor:.1f}x smaller, in {done.seconds:.1f} s")
     return "\n".join(lines)
+
+
+def _left_alone(refused: Iterable[str]) -> list[str]:
+    """A line for each reason, with the first weights it holds for; the report and `--json` name all."""
+    named: dict[str, list[str]] = {}
+    for line in refused:
+        name, _, reason = line.partition(": ")
+        named.setdefault(reason, []).append(name)
+    lines = []
+    for reason, names in named.items():
+        more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
+        lines.append(f"  left alone: {', '.join(names[:NAMES_SHOWN])}{more}{': ' if reason else ''}{reason}")
+    return lines
 
 
 class _Teller:

@@ -213,7 +213,7 @@ def _why_not(how: LowRank, name: str) -> str:
     if name in how.layers or how.rank == "share":
         return f"no rank in steps of {how.align} leaves {how.layers.get(name, how.share):.0%} or less of its cost"
     if how.rank == "energy":
-        return f"no rank that keeps {how.energy:.0%} of its energy {pays}"
+        return f"no rank that keeps {how.energy:.4g} of its energy {pays}"
     if how.rank == "vbmf":
         return f"no form at its rank by variational Bayes {pays}"
     return "the share is reached without it"

@@ -12,6 +12,7 @@ import pytest
 
 from build_tools.bundle.export import open_any
 from build_tools.cli import main
+from build_tools.commands.compress import _left_alone
 from build_tools.compress import Compressed, Measured, compress, worse
 from build_tools.errors import BudgetError, PassError
 from build_tools.evaluation.latency import Timing
@@ -142,7 +143,7 @@ def test_the_command_tells_machines_everything(tmp_path: Path, capsys: pytest.Ca
     save_onnx(small_net(), tmp_path / "a.onnx")
     assert main(["compress", str(tmp_path / "a.onnx"), "--out", str(tmp_path / "a.edge"), "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
-    assert [s["kind"] for s in told["steps"]] == ["doctor", "quantize"]
+    assert [s["kind"] for s in told["steps"]] == ["doctor", "quantize", "quantize"]
     assert told["after"]["bytes"] == (tmp_path / "a.edge").stat().st_size
     assert told["before"]["bytes"] == (tmp_path / "a.onnx").stat().st_size
     assert {"name", "shape", "storage", "bits", "sparsity", "bytes", "floor_bytes"} <= set(told["layers"][0])
@@ -194,3 +195,12 @@ def test_a_place_that_cannot_be_written_leaves_nothing_behind(
     assert main(["compress", str(tmp_path / "a.onnx"), "--out", str(tmp_path / "file" / "a.edge")]) != 0
     assert "cannot be written" in capsys.readouterr().err
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.onnx", "file"]
+
+
+def test_what_is_left_alone_for_one_reason_is_told_in_one_line() -> None:
+    told = [*(f"layer{i} (3x3): too small" for i in range(5)), "head: an output", "nothing could be measured"]
+    assert _left_alone(told) == [
+        "  left alone: layer0 (3x3), layer1 (3x3), layer2 (3x3) and 2 more: too small",
+        "  left alone: head: an output",
+        "  left alone: nothing could be measured",
+    ]

@@ -261,7 +261,7 @@ def test_random_weights_that_need_all_ranks_are_left_alone_with_a_reason() -> No
     assert len(change.model.proto.graph.node) == 1
     assert change.layers == {}
     assert change.refused == (
-        "w (32x24x3x3): no rank that keeps 99% of its energy leaves 90% or less of its MACs and weights",
+        "w (32x24x3x3): no rank that keeps 0.99 of its energy leaves 90% or less of its MACs and weights",
     )
 
 
