@@ -18,6 +18,7 @@ from edge_runtime.events.engine import EventEngine
 from edge_runtime.imaging.colour import to_bgr
 from edge_runtime.imaging.draw_rules import draw_rules
 from edge_runtime.polygons import Point
+from edge_runtime.whole_file import write_whole
 
 
 def check(config: Config) -> None:
@@ -70,7 +71,7 @@ def draw(config: Config, clock: Clock, path: Path) -> tuple[int, int]:
         frame.release()
     _, encoded = cv2.imencode(".png", picture)
     try:
-        path.write_bytes(encoded.tobytes())
+        write_whole(path, encoded.tobytes())
     except OSError as error:
         raise StorageError(f"{path}: cannot be written ({error.strerror}); check --png") from None
     return picture.shape[1], picture.shape[0]
