@@ -22,6 +22,7 @@ COMMANDS = (
     "bench",
     "inspect",
     "export",
+    "reference",
     "keys",
     "papers",
 )

@@ -22,6 +22,7 @@ EPILOG = """\
 commands:
   edge-runtime bench [MODEL ...]    time models on this node, or its layers (--table FILE.json)
   edge-runtime config [--default]   print the settings in force, or the commented defaults
+  edge-runtime doctor               check that the models compute here what they did where they were made
   edge-runtime enroll NAME PHOTO... say who is known, from photos or --camera; --list, --remove NAME
   edge-runtime replay CLIP          print the events of a clip, the same each time, or why they came (--explain)
   edge-runtime schema               print the JSON Schema of an event
@@ -46,6 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands = {
         "bench": _bench,
         "config": _config,
+        "doctor": _doctor,
         "enroll": _enroll,
         "replay": _replay,
         "schema": _schema,
@@ -178,6 +180,12 @@ def _config(arguments: Sequence[str]) -> int:
     else:
         print(json.dumps(dataclasses.asdict(_configured(args)), indent=1))
     return 0
+
+
+def _doctor(arguments: Sequence[str]) -> int:
+    from edge_runtime.commands.doctor import run
+
+    return run(arguments)
 
 
 def _enroll(arguments: Sequence[str]) -> int:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import onnxruntime as ort
+from numpy.typing import NDArray
 
 from edge_runtime.bench.interleaved import noise_feed, session_options
 from edge_runtime.bundle.reader import is_bundle, open_bundle
@@ -16,8 +19,8 @@ SIZE_MULTIPLE = 32
 """Free sides are rounded up to this: most networks halve their maps five times."""
 
 
-def runner(name_or_path: str, size_wh: tuple[int, int], threads: int) -> Callable[[], object]:
-    """Runs the model once on noise.
+def runner(name_or_path: str, size_wh: tuple[int, int], threads: int) -> Callable[[], list[NDArray[Any]]]:
+    """Runs the model once on noise, the same each time; its outputs.
 
     Args:
         name_or_path: of the model.
@@ -27,7 +30,7 @@ def runner(name_or_path: str, size_wh: tuple[int, int], threads: int) -> Callabl
     Raises:
         FormatError: missing, no model, or one that does not run on noise.
     """
-    path = _found(name_or_path)
+    path = found(name_or_path)
     options = session_options(threads)
     size = size_wh[0] + -size_wh[0] % SIZE_MULTIPLE, size_wh[1] + -size_wh[1] % SIZE_MULTIPLE
     try:
@@ -42,10 +45,15 @@ def runner(name_or_path: str, size_wh: tuple[int, int], threads: int) -> Callabl
     except Exception as error:  # ONNX Runtime's errors share no base class
         reason = str(error).splitlines()[0].split(":", 3)[-1].strip()[:160]
         raise FormatError(f"{path}: cannot be timed ({reason}); check the file and --size") from error
-    return lambda: session.run(None, feed)
+    return lambda: [np.asarray(output) for output in session.run(None, feed)]
 
 
-def _found(name_or_path: str) -> Path:
+def found(name_or_path: str) -> Path:
+    """The file of a model.
+
+    Raises:
+        FormatError: there is none.
+    """
     path = Path(name_or_path).expanduser()
     if path.is_file():
         return path
