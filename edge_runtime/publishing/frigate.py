@@ -17,13 +17,13 @@ from edge_runtime.publishing.frigate_objects import FrigateObjects
 from edge_runtime.publishing.outbox import Row
 from edge_runtime.publishing.side_topics import SideTopics
 from edge_runtime.publishing.status import Status
+from edge_runtime.publishing.turns import Turns
 
 if TYPE_CHECKING:
     from paho.mqtt.client import Client
 
 QUEUE = 1000
 """Messages that wait in memory for a lost broker; as with Frigate itself, nothing is kept over a restart."""
-POLL_S = 0.02
 
 
 class FrigatePublisher:
@@ -55,7 +55,7 @@ class FrigatePublisher:
         self._detect: bool | None = None
         self.side = SideTopics()
         self._status = Status(f"{root}/available", online=False)
-        self._saying, self._again = threading.Lock(), False
+        self._turns = Turns(self._say)
         self.side.listen(f"{root}/{camera}/detect/set", self._heard)
         address = parse_broker(url)
         self._client = make_client(address, f"{node}-frigate", f"{root}/available", newest=False)
@@ -83,7 +83,7 @@ class FrigatePublisher:
     def say_online(self, online: bool) -> None:
         """Change `available`; from any thread."""
         self._status.online = online
-        self._say()
+        self._turns.take()
 
     def show_detection(self, on: bool) -> None:
         """Say how detection is switched, if that is new."""
@@ -97,23 +97,15 @@ class FrigatePublisher:
             self._client.disconnect()  # not joined: its thread may be waiting for a name server
             return
         self._status.online = False
-        deadline = time.monotonic() + LEAVE_S
-        while self.side.connected and not self._status.stands() and time.monotonic() < deadline:
-            self._say()
-            time.sleep(POLL_S)
+        said = time.monotonic() + LEAVE_S
+        self._turns.until(lambda: not self.side.connected or self._status.stands(), said)
         self._left.clear()
         leave(self._client, self._left)
 
     def _say(self) -> None:
-        """Send `available` if it is news, from one thread at a time; who finds another at it leaves it a note."""
-        self._again = True
-        while self._again and self._saying.acquire(blocking=False):
-            try:
-                self._again = False
-                if self.side.connected:
-                    self._status.send(self._client)
-            finally:
-                self._saying.release()
+        """Send `available` if it is news."""
+        if self.side.connected:
+            self._status.send(self._client)
 
     def _heard(self, _topic: str, payload: bytes, retained: bool) -> None:
         if not retained and payload in (b"ON", b"OFF"):
@@ -124,11 +116,11 @@ class FrigatePublisher:
             # Before `connected` is true nobody else says it. What was under way paho sends again, and first.
             self._status.send(client, anew=True)
             self.side.opened(client)
-            self._say()
+            self._turns.take()
 
     def _on_publish(self, _client: Client, _data: object, mid: int, _reason: object, _properties: object) -> None:
         self._status.answered(mid)
-        self._say()
+        self._turns.take()
 
     def _on_disconnect(self, _client: Client, _data: object, _flags: object, _reason: Any, _properties: object) -> None:
         self.side.closed()
