@@ -229,9 +229,9 @@ class Runner:
         try:
             looking = self._switches.detection and (self._switches.motion or pipeline.following)
             outcome = pipeline.process(frame, self.clock.wall().astimezone()) if looking else pipeline.skip(frame)
+            if self._presence is not None:  # first, so that events can refer to what is shown
+                self._presence.show(frame, outcome.detections, outcome.tracks, outcome.events)
             self._tell(desk, outcome.events, pipeline)
-            if self._presence is not None:
-                self._presence.show(frame, outcome.detections, outcome.tracks)
             if looking:
                 self.health.frame_done(start_ns)
             else:
@@ -243,6 +243,8 @@ class Runner:
             self.say(f"first frame processed {self.health.first_frame_s:.2f} s after the start")
 
     def _tell(self, desk: EventDesk, events: Sequence[Event], pipeline: Pipeline) -> None:
+        if self._presence is not None:
+            events = self._presence.refer(events)
         with self.health.stage("outbox"):
             payloads = desk.post(events)
             self._slots.update(events)

@@ -105,12 +105,16 @@ class Presence:
         self._states.update(events)
         self._states.counts(counts)
 
-    def show(self, frame: Frame, detections: Detections, tracks: Sequence[Track]) -> None:
+    def show(self, frame: Frame, detections: Detections, tracks: Sequence[Track], events: Iterable[Event]) -> None:
         """What one frame shows, where pixels may leave; with the privacy switch on, what was shown is taken back."""
         if self.switches.privacy:
             self._snapshots.clear()
         else:
-            self._snapshots.update(frame, detections, tracks)
+            self._snapshots.update(frame, detections, tracks, events)
+
+    def refer(self, events: Sequence[Event]) -> list[Event]:
+        """The events with the pictures of what they are about, before they are told."""
+        return self._snapshots.refer(events)
 
     def slots(self, states: Mapping[str, str]) -> None:
         """How slots stand, where no event tells of it: at the start, from what was kept."""

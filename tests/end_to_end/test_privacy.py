@@ -177,6 +177,7 @@ def test_at_the_level_events_no_pixel_is_published_logged_or_stored(clip: Path, 
 
     kinds = {json.loads(line)["type"] for line in told}
     assert {"track_start", "zone_enter", "track_end"} <= kinds, "or the search would prove little"
+    assert not any(json.loads(line)["snapshot"] for line in told), "nor is a picture referred to"
     assert {topic.split("/")[0] for topic, _, _ in heard} >= {"edge", "frigate", "homeassistant"}
     places = [(topic, topic.encode() + b"\n" + payload) for topic, payload, _ in heard]
     places += [("stdout", done.stdout), ("stderr", done.stderr), ("enroll", enrolled.stdout + enrolled.stderr)]
@@ -207,6 +208,7 @@ def test_pictures_leave_on_their_topics_alone_and_back_at_the_level_events_the_b
         assert "the canary" in {f.what for topic, payload, _ in heard for f in search(topic, payload)}
         shown = {topic for topic, payload, _ in heard if list(search(topic, payload))}
         assert shown and all(topic.startswith("edge/porch/front/snapshot/") for topic in shown)
+        check_references(heard, shown)
         assert "image" in {c["platform"] for c in json.loads(payload_of(heard, "config"))["components"].values()}
 
         assert subprocess.run([*command, "--broker", broker.url], capture_output=True, timeout=400).returncode == 0
@@ -216,6 +218,18 @@ def test_pictures_leave_on_their_topics_alone_and_back_at_the_level_events_the_b
             assert not any("/snapshot/" in topic for topic, _, _ in late.heard)
             components = json.loads(payload_of(late.heard, "config"))["components"].values()
             assert all(len(c) == 1 for c in components if c["platform"] == "image"), "withdrawn"
+
+
+def check_references(heard: list[tuple[str, bytes, bool]], shown: set[str]) -> None:
+    """Each event that names a picture comes after it, as subscribers hear them; telling events do name one."""
+    said: set[str] = set()
+    referring: set[str] = set()
+    for topic, payload, _ in heard:
+        said.add(topic)
+        if topic.endswith("/events") and (event := json.loads(payload))["snapshot"] is not None:
+            assert event["snapshot"] in said & shown
+            referring.add(event["type"])
+    assert {"track_start", "zone_enter"} <= referring
 
 
 def payload_of(heard: list[tuple[str, bytes, bool]], suffix: str) -> bytes:
