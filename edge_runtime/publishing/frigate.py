@@ -26,8 +26,13 @@ QUEUE = 1000
 """Messages that wait in memory for a lost broker; as with Frigate itself, nothing is kept over a restart."""
 
 
+def picture_topic(root: str, camera: str, label: str) -> str:
+    """Where Frigate shows the latest object of a label."""
+    return f"{root}/{camera}/{label}/snapshot"
+
+
 class FrigatePublisher:
-    """`<root>/events`, `<root>/available`, counts by camera, zone and label, and `detect/set` of the camera.
+    """`<root>/events`, `<root>/available`, pictures by label, counts by camera, zone and label, and `detect/set`.
 
     `available` is offline until `say_online`, and while there is no connection.
 
@@ -69,10 +74,8 @@ class FrigatePublisher:
 
     def announce(self, row: Row) -> None:
         """Tell of a row that is committed, if Frigate would tell of it."""
-        told = self._objects.translate(json.loads(row.payload))
-        if told is None:
-            return
-        self._client.publish(f"{self._root}/events", json.dumps(told, ensure_ascii=False), qos=1)
+        for told in self._objects.translate(json.loads(row.payload)):
+            self._client.publish(f"{self._root}/events", json.dumps(told, ensure_ascii=False), qos=1)
         counts = self._objects.counts()
         for place, label in {*self._counts, *counts}:
             n = counts[place, label]
@@ -84,6 +87,10 @@ class FrigatePublisher:
         """Change `available`; from any thread."""
         self._status.online = online
         self._turns.take()
+
+    def show(self, label: str, jpeg: bytes) -> None:
+        """The latest picture of a label, retained; an empty one takes it back."""
+        self.side.put(picture_topic(self._root, self._camera, label), jpeg)
 
     def show_detection(self, on: bool) -> None:
         """Say how detection is switched, if that is new."""
