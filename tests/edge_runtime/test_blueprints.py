@@ -13,8 +13,11 @@ import pytest
 import yaml
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from edge_runtime.config import Config, NodeConfig
 from edge_runtime.datatypes import Event, TrackFacts
+from edge_runtime.publishing.discovery import device_config
 from edge_runtime.publishing.payload import encode
+from edge_runtime.publishing.topics import topics_of
 
 FOLDER = Path(__file__).resolve().parents[2] / "deploy/homeassistant/blueprints/automation/edge_runtime"
 NOW = datetime(2026, 11, 24, 22, 30, tzinfo=UTC)
@@ -124,6 +127,12 @@ def test_a_notification_carries_the_picture_that_the_event_names() -> None:
     assert told is not None
     assert (told["title"], told["message"]) == ("Front Porch", "Person, path, 22:30:00")
     assert told["data"]["image"] == PICTURES["image.front_porch_snapshot_person"]
+
+
+def test_the_picture_is_looked_for_under_the_id_that_discovery_gives_it() -> None:
+    config = Config(node=NodeConfig(name="Front Porch"))
+    device = device_config(config, topics_of(config), [], version="1", pictures=["person"])
+    assert device["components"]["snapshot.person"]["default_entity_id"] in PICTURES
 
 
 def test_an_event_without_a_picture_is_told_without_one() -> None:
