@@ -14,8 +14,8 @@ SILENT_S = 60
 
 
 def of_pictures(topics: Topics, labels: Sequence[str]) -> dict[str, Component]:
-    """For each label: the latest picture of such an object."""
-    return dict(
+    """For each label: the latest picture of such an object; and a button that asks for new ones."""
+    found = [
         entity(
             topics,
             "image",
@@ -25,7 +25,19 @@ def of_pictures(topics: Topics, labels: Sequence[str]) -> dict[str, Component]:
             content_type="image/jpeg",
         )
         for label in labels
-    )
+    ]
+    if labels:
+        found.append(
+            entity(
+                topics,
+                "button",
+                "snapshot.now",
+                "Take pictures",
+                command_topic=topics.command("snapshot"),
+                icon="mdi:camera",
+            )
+        )
+    return dict(found)
 
 
 def of_tamper(config: Config, topics: Topics) -> dict[str, Component]:

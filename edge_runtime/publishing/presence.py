@@ -115,10 +115,11 @@ class Presence:
 
     def show(self, frame: Frame, detections: Detections, tracks: Sequence[Track], events: Iterable[Event]) -> None:
         """What one frame shows, where pixels may leave; with the privacy switch on, what was shown is taken back."""
+        anew = self.switches.pressed()
         if self.switches.privacy:
             self._snapshots.clear()
         else:
-            self._snapshots.update(frame, detections, tracks, events)
+            self._snapshots.update(frame, detections, tracks, events, anew=anew)
 
     def refer(self, events: Sequence[Event]) -> list[Event]:
         """The events with the pictures of what they are about, before they are told."""

@@ -21,6 +21,7 @@ SIDE_MAX_PX = 640
 QUALITY = 80
 BETTER = 1.5
 """A track is shown again when it is seen so many times as well as in its last picture."""
+NEVER_NS = -(10**18)
 PASSING = ("track_update", "track_end")
 """Events that tell nothing new of a track: no picture is taken for them, nor kept from giving way to another's."""
 
@@ -50,8 +51,9 @@ class Snapshots:
         self._bearers: dict[int, int] = {}  # id of a face -> id of the person who bears it
 
     def update(
-        self, frame: Frame, detections: Detections, tracks: Sequence[Track], events: Iterable[Event] = ()
-    ) -> None:
+        self, frame: Frame, detections: Detections, tracks: Sequence[Track], events: Iterable[Event] = (), *,
+        anew: bool = False,
+    ) -> None:  # fmt: skip
         """Show what is told of, and what is seen better than before.
 
         Args:
@@ -59,12 +61,15 @@ class Snapshots:
             detections: in it.
             tracks: live ones after it.
             events: that it led to.
+            anew: show the best of each label that is in view, whatever was shown before.
         """
         self._bearers = {} if "face" in self.labels else _bearers(tracks)
         told = {self._shown_as(e.track.id) for e in events if e.track is not None and e.type not in PASSING}
         hidden = hidden_areas(detections, tracks) if self._config.level == "crops" else []
         live = {t.id for t in tracks}
         self._best = {id_: worth for id_, worth in self._best.items() if id_ in live}
+        if anew:
+            self._best, self._shown_ns, self._referred_ns = {}, dict.fromkeys(self._shown_ns, NEVER_NS), {}
         for track in sorted(tracks, key=lambda t: (t.id not in told, -_worth(t, frame.size_wh))):
             worth, shown = _worth(track, frame.size_wh), self._showing.get(track.label) == track.id
             if track.lost or not track.confirmed or track.label not in self.labels:

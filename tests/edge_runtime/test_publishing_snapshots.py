@@ -167,6 +167,19 @@ def test_an_event_of_a_face_refers_to_its_bearer_where_faces_are_not_shown() -> 
     assert shown(Told("snapshots"), 0.0, [person, face, stranger], *events) == [faces, None]
 
 
+def test_asked_for_the_best_of_each_label_in_view_is_shown_anew() -> None:
+    told = Told("snapshots")
+    near, far = track(1, (100, 60, 200, 340)), track(2, (300, 60, 340, 160))
+    car, lost = track(3, (10, 200, 90, 260), label="car"), track(4, (10, 20, 90, 60), label="bus", lost=True)
+    told.snapshots.update(frame(0), NONE, [near, far, car, lost])
+    told.snapshots.update(frame(0.1), NONE, [near, far, car, lost], anew=True)
+    assert [topic.rpartition("/")[2] for topic, _ in told.all] == ["person", "car"] * 2
+    told.snapshots.update(frame(0.2), NONE, [near, far, car, lost])
+    assert len(told.all) == 4
+    told.snapshots.clear()
+    assert [topic for topic, picture in told.all if picture is None] == [t for t, _ in told.all[:2]]
+
+
 def test_with_privacy_on_events_refer_to_nothing() -> None:
     told = Told("snapshots")
     assert shown(told, 0.0, [track()], told_of("zone_enter", track())) == [PERSON]
