@@ -211,6 +211,7 @@ class Event:
         state: in what state its subject is now, where the type alone does not say it; of `identity`, `known` or
             `unknown`.
         name: who it is, of `identity`; None: unknown, or names are kept back.
+        snapshot: topic of the retained picture that shows its track; None: there is none. Added by publishing.
     """
 
     type: EventType
@@ -227,3 +228,4 @@ class Event:
     direction: Direction | None = None
     state: str | None = None
     name: str | None = None
+    snapshot: str | None = None

@@ -19,6 +19,8 @@ AREA_MIN = 1e-4
 """Polygons that cover less of the frame than this are slips of the hand."""
 LENGTH_MIN = 0.01
 """And so are lines shorter than this share of the frame."""
+SIDE_MIN_PX = 16
+"""Slivers at the border and specks, of which the networks are right too seldom to act on."""
 SQUARE = ((0.1, 0.5), (0.6, 0.5), (0.6, 1.0), (0.1, 1.0))
 
 
@@ -33,7 +35,7 @@ class ZoneConfig:
     leave_s: float = setting(1.0, "outside this long before zone_leave", low=0)
     dwell_s: float = setting(0.0, "one dwell event when inside this long; 0: none", low=0)
     min_score: float = setting(0.0, "an entering track must be scored at least this", low=0, high=1)
-    min_side_px: int = setting(0, "and its shorter side have so many pixels of the full frame", low=0)
+    min_side_px: int = setting(SIDE_MIN_PX, "and its shorter side have so many pixels of the full frame", low=0)
     min_age_s: float = setting(0.0, "and be followed this long", low=0)
     cooldown_s: float = setting(0.0, "after a zone_leave of a label, no zone_enter of it for this long", low=0)
     active: str = setting("", 'local times it works, as "22:00-06:00" or "mon-fri 08:00-18:00; sat"; empty: always')
@@ -52,7 +54,7 @@ class LineConfig:
     points: tuple[Point, ...] = required("its two ends a, b as shares of the frame", example=((0.2, 0.5), (0.8, 0.5)))
     labels: tuple[str, ...] = setting((), "who counts: labels of the models, or the group vehicle; empty: all")
     min_score: float = setting(0.0, "a crossing track must be scored at least this", low=0, high=1)
-    min_side_px: int = setting(0, "and its shorter side have so many pixels of the full frame", low=0)
+    min_side_px: int = setting(SIDE_MIN_PX, "and its shorter side have so many pixels of the full frame", low=0)
     min_age_s: float = setting(0.0, "and be followed this long", low=0)
     active: str = setting("", 'local times it works, as "22:00-06:00" or "mon-fri 08:00-18:00; sat"; empty: always')
 

@@ -30,6 +30,7 @@ from edge_runtime.publishing.desk import EventDesk, Publisher
 from edge_runtime.publishing.outbox import Outbox
 from edge_runtime.publishing.slot_memory import SlotMemory
 from edge_runtime.publishing.topics import topics_of
+from edge_runtime.reasons import Reasons
 from edge_runtime.viewer import Viewer
 from edge_runtime.watchdog import Watchdog
 
@@ -88,6 +89,7 @@ class Runner:
         self._liveness = Liveness(config.camera.stalled_s, config.camera.fps, self._say_online, say)
         self._switches = Switches(None, say)
         self._viewer: Viewer | None = None
+        self._reasons = Reasons()
         self._editor: RulesEditor | None = None
         self._recorder: Recorder | None = None
         self._told_ns = self._counted_ns = 0
@@ -100,7 +102,7 @@ class Runner:
         """
         with ExitStack() as open_:
             source = self._source()
-            pipeline = Pipeline(self.config, self.health)
+            pipeline = Pipeline(self.config, self.health, self._reasons.note if self.config.web.listen else None)
             slots = Path(self.config.node.state).expanduser() / "slots.json"
             self._slots = SlotMemory(slots, self.config.slots, pipeline.parking, self.say)
             desk = self._desk(open_, pipeline, live=source.live)
@@ -229,9 +231,9 @@ class Runner:
         try:
             looking = self._switches.detection and (self._switches.motion or pipeline.following)
             outcome = pipeline.process(frame, self.clock.wall().astimezone()) if looking else pipeline.skip(frame)
+            if self._presence is not None:  # first, so that events can refer to what is shown
+                self._presence.show(frame, outcome.detections, outcome.tracks, outcome.events)
             self._tell(desk, outcome.events, pipeline)
-            if self._presence is not None:
-                self._presence.show(frame, outcome.detections, outcome.tracks)
             if looking:
                 self.health.frame_done(start_ns)
             else:
@@ -243,6 +245,8 @@ class Runner:
             self.say(f"first frame processed {self.health.first_frame_s:.2f} s after the start")
 
     def _tell(self, desk: EventDesk, events: Sequence[Event], pipeline: Pipeline) -> None:
+        if self._presence is not None:
+            events = self._presence.refer(events)
         with self.health.stage("outbox"):
             payloads = desk.post(events)
             self._slots.update(events)
@@ -250,7 +254,7 @@ class Runner:
                 self._presence.update(events, pipeline.events.counts())
         self.health.events += len(payloads)
         if payloads and self._viewer is not None:
-            self._viewer.tell(payloads)
+            self._viewer.tell(self._reasons.added(events, payloads))
         if self.asked.events != "-":
             for event in events:
                 if event.track is not None or event.kind is not None or event.slot is not None:

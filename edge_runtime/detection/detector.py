@@ -11,7 +11,7 @@ from edge_runtime.config import DetectionConfig
 from edge_runtime.datatypes import CropPlan, Detections, Picture, group_of
 from edge_runtime.decoding import Found, decode
 from edge_runtime.engine import Engine, padded_wh
-from edge_runtime.geometry import Boxes, clip, iou, share_inside
+from edge_runtime.geometry import Boxes, area, clip, iou, share_inside
 from edge_runtime.imaging.colour import to_bgr
 from edge_runtime.imaging.crop_resize import crop_batch
 
@@ -19,6 +19,8 @@ EDGE_PX = 3.0
 """A box that ends this close to its crop's border was probably cut off there, in crop pixels."""
 PART_SHARE = 0.7
 """A cut-off box of which this share lies inside another of its group is a part of the same object."""
+HEAD_IOU = 0.5
+"""A person's box that overlaps a face's by more than this is a head, and nobody where a person's box holds it."""
 
 
 class CropDetector:
@@ -107,4 +109,18 @@ class CropDetector:
                 gone |= after & (double[i] | part[i])
         kept = np.flatnonzero(~gone)
         kept = kept[np.argsort(-scores[kept], kind="stable")]
-        return Detections(boxes[kept], scores[kept], labels[kept], self._engine.facts.classes)
+        found = Detections(boxes[kept], scores[kept], labels[kept], self._engine.facts.classes)
+        return found.select(~bare_heads(found))
+
+
+def bare_heads(detections: Detections) -> NDArray[np.bool_]:
+    """Which detections [n] are the head of a person who was found as well, taken for a second person."""
+    names = np.array(detections.names)[detections.labels]
+    persons, faces = np.flatnonzero(names == "person"), np.flatnonzero(names == "face")
+    found: NDArray[np.bool_] = np.zeros(len(detections), np.bool_)
+    if len(persons) > 1 and len(faces):
+        boxes, sizes = detections.boxes[persons], area(detections.boxes[persons])
+        head = (iou(boxes, detections.boxes[faces]) > HEAD_IOU).any(1)
+        held = ((share_inside(boxes, boxes) > PART_SHARE) & (sizes[:, None] < sizes[None, :])).any(1)
+        found[persons[head & held]] = True
+    return found

@@ -138,7 +138,8 @@ class Identity:
         nearest = next(iter(distances), None)
         facts = "nobody is enrolled"
         if nearest is not None:
-            facts = f"{len(views)} views, nearest is {nearest} at {distances[nearest]:.3f} of {self._threshold:.3f}"
+            who = nearest if self._config.tell_names else "somebody enrolled"
+            facts = f"{len(views)} views, nearest is {who} at {distances[nearest]:.3f} of {self._threshold:.3f}"
         if now is not None and not self._config.tell_names:
             now = Verdict(now.state)
         if now is None or now == face.told:

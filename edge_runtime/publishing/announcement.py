@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from edge_runtime.publishing.discovery import Component, withdrawn
+from edge_runtime.publishing.discovery import withdrawn
+from edge_runtime.publishing.entity import Component
 
 AGAIN_S = (1.0, 10.0)
 """Home Assistant has come online: wait this long, by chance, so that not all nodes speak at once."""

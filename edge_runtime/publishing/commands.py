@@ -1,4 +1,4 @@
-"""What can be switched from outside while the node runs: `<root>/<node>/set/<switch>`, `ON` or `OFF`."""
+"""What can be asked of a running node: `<root>/<node>/set/<switch>`, `ON` or `OFF`, and new pictures."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ KEPT = {"detection": True, "privacy": False}
 """Switches that hold over a restart, and how they stand on a new node."""
 MOMENTARY = {"motion": True}
 """A sensor's word: on at every start, since a sensor that fell silent must not leave the node blind."""
+SNAPSHOT = "snapshot"
+"""Asked for by any payload: what is in view is shown anew."""
 WORDS = {b"ON": True, b"OFF": False}
 
 
@@ -28,7 +30,7 @@ class Board(Protocol):
 
 
 class Switches:
-    """Three switches; read by the pipeline's thread, set by paho's.
+    """Three switches and a button; read by the pipeline's thread, set by paho's.
 
     `detection` off: no frame is looked at, nothing is told. `privacy` on: no picture leaves the node, nor is shown.
     `motion` off: an external sensor sees nothing move; frames are skipped once no track is left.
@@ -41,6 +43,7 @@ class Switches:
     def __init__(self, path: Path | None, say: Callable[[str], None]) -> None:
         self._path, self._say = path, say
         self._on = KEPT | MOMENTARY | self._kept()
+        self._pressed = False
 
     @property
     def detection(self) -> bool:
@@ -56,6 +59,15 @@ class Switches:
     def motion(self) -> bool:
         """Whether something may be moving."""
         return self._on["motion"]
+
+    def press(self) -> None:
+        """Ask for a picture."""
+        self._pressed = True
+
+    def pressed(self) -> bool:
+        """Whether a picture was asked for since the last call."""
+        pressed, self._pressed = self._pressed, False
+        return pressed
 
     def state(self, name: str) -> str:
         """`ON` or `OFF`."""
@@ -102,8 +114,10 @@ class Commands:
         name, shown = topic.rpartition("/")[2], payload[:20].decode(errors="replace")
         if retained:
             self._say(f"{topic}: ignored, since it is retained and would come again with each connection")
+        elif name == SNAPSHOT:
+            self._switches.press()
         elif name not in (*KEPT, *MOMENTARY):
-            self._say(f"{topic}: unknown; known: {', '.join((*KEPT, *MOMENTARY))}")
+            self._say(f"{topic}: unknown; known: {', '.join((*KEPT, *MOMENTARY, SNAPSHOT))}")
         elif payload.upper() not in WORDS:
             self._say(f"{topic}: {shown!r} is neither ON nor OFF")
         else:

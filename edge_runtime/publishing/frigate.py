@@ -17,17 +17,22 @@ from edge_runtime.publishing.frigate_objects import FrigateObjects
 from edge_runtime.publishing.outbox import Row
 from edge_runtime.publishing.side_topics import SideTopics
 from edge_runtime.publishing.status import Status
+from edge_runtime.publishing.turns import Turns
 
 if TYPE_CHECKING:
     from paho.mqtt.client import Client
 
 QUEUE = 1000
 """Messages that wait in memory for a lost broker; as with Frigate itself, nothing is kept over a restart."""
-POLL_S = 0.02
+
+
+def picture_topic(root: str, camera: str, label: str) -> str:
+    """Where Frigate shows the latest object of a label."""
+    return f"{root}/{camera}/{label}/snapshot"
 
 
 class FrigatePublisher:
-    """`<root>/events`, `<root>/available`, counts by camera, zone and label, and `detect/set` of the camera.
+    """`<root>/events`, `<root>/available`, pictures by label, counts by camera, zone and label, and `detect/set`.
 
     `available` is offline until `say_online`, and while there is no connection.
 
@@ -55,7 +60,7 @@ class FrigatePublisher:
         self._detect: bool | None = None
         self.side = SideTopics()
         self._status = Status(f"{root}/available", online=False)
-        self._saying, self._again = threading.Lock(), False
+        self._turns = Turns(self._say)
         self.side.listen(f"{root}/{camera}/detect/set", self._heard)
         address = parse_broker(url)
         self._client = make_client(address, f"{node}-frigate", f"{root}/available", newest=False)
@@ -69,10 +74,8 @@ class FrigatePublisher:
 
     def announce(self, row: Row) -> None:
         """Tell of a row that is committed, if Frigate would tell of it."""
-        told = self._objects.translate(json.loads(row.payload))
-        if told is None:
-            return
-        self._client.publish(f"{self._root}/events", json.dumps(told, ensure_ascii=False), qos=1)
+        for told in self._objects.translate(json.loads(row.payload)):
+            self._client.publish(f"{self._root}/events", json.dumps(told, ensure_ascii=False), qos=1)
         counts = self._objects.counts()
         for place, label in {*self._counts, *counts}:
             n = counts[place, label]
@@ -83,7 +86,11 @@ class FrigatePublisher:
     def say_online(self, online: bool) -> None:
         """Change `available`; from any thread."""
         self._status.online = online
-        self._say()
+        self._turns.take()
+
+    def show(self, label: str, jpeg: bytes) -> None:
+        """The latest picture of a label, retained; an empty one takes it back."""
+        self.side.put(picture_topic(self._root, self._camera, label), jpeg)
 
     def show_detection(self, on: bool) -> None:
         """Say how detection is switched, if that is new."""
@@ -97,23 +104,15 @@ class FrigatePublisher:
             self._client.disconnect()  # not joined: its thread may be waiting for a name server
             return
         self._status.online = False
-        deadline = time.monotonic() + LEAVE_S
-        while self.side.connected and not self._status.stands() and time.monotonic() < deadline:
-            self._say()
-            time.sleep(POLL_S)
+        said = time.monotonic() + LEAVE_S
+        self._turns.until(lambda: not self.side.connected or self._status.stands(), said)
         self._left.clear()
         leave(self._client, self._left)
 
     def _say(self) -> None:
-        """Send `available` if it is news, from one thread at a time; who finds another at it leaves it a note."""
-        self._again = True
-        while self._again and self._saying.acquire(blocking=False):
-            try:
-                self._again = False
-                if self.side.connected:
-                    self._status.send(self._client)
-            finally:
-                self._saying.release()
+        """Send `available` if it is news."""
+        if self.side.connected:
+            self._status.send(self._client)
 
     def _heard(self, _topic: str, payload: bytes, retained: bool) -> None:
         if not retained and payload in (b"ON", b"OFF"):
@@ -124,11 +123,11 @@ class FrigatePublisher:
             # Before `connected` is true nobody else says it. What was under way paho sends again, and first.
             self._status.send(client, anew=True)
             self.side.opened(client)
-            self._say()
+            self._turns.take()
 
     def _on_publish(self, _client: Client, _data: object, mid: int, _reason: object, _properties: object) -> None:
         self._status.answered(mid)
-        self._say()
+        self._turns.take()
 
     def _on_disconnect(self, _client: Client, _data: object, _flags: object, _reason: Any, _properties: object) -> None:
         self.side.closed()

@@ -12,6 +12,8 @@ from collections import Counter
 from datetime import datetime
 from typing import Any
 
+from edge_runtime.publishing.bearer import bearer_of
+
 FPS = 5
 """Frigate counts motionless frames; this many a second is its default."""
 STATIONARY_S = 10.0
@@ -30,20 +32,34 @@ class FrigateObjects:
     def __init__(self) -> None:
         self._objects: dict[tuple[str, int], _Object] = {}
 
-    def translate(self, event: dict[str, Any]) -> Told | None:
-        """The message of `frigate/events` that this event of ours amounts to, if any.
+    def translate(self, event: dict[str, Any]) -> list[Told]:
+        """The messages of `frigate/events` that this event of ours amounts to.
+
+        Frigate tells of a face as its person's `sub_label`. With us a face is a track of its own, so that an event
+        `identity` amounts to two messages where it is known who bears the face.
 
         Args:
             event: as published, event schema 1.
         """
         track = event["track"]
         if track is None:
-            return None
+            return []
         key = event["boot"], track["id"]
+        message = self._followed(key, event)
+        if message is None:
+            return []
+        if event["type"] == "identity":
+            return [message, *self._named(key)]
+        if track["label"] == "person" and event["type"] != "track_end" and (name := self._name_of(key)) is not None:
+            self._objects[key].told["sub_label"] = message["after"]["sub_label"] = name
+        return [message]
+
+    def _followed(self, key: tuple[str, int], event: dict[str, Any]) -> Told | None:
+        """The message about the track itself; none after its end, or before anybody was told of it."""
         known = self._objects.get(key)
         if known is None:
             if event["type"] not in ("track_start", "track_update", "zone_enter"):
-                return None  # after its end, or before anybody was told of it
+                return None
             known = self._objects[key] = _Object(event)
             before: Told = known.told | {
                 "false_positive": True,
@@ -59,6 +75,27 @@ class FrigateObjects:
             return {"type": "update", "before": before, "after": dict(known.told)}
         del self._objects[key]
         return {"type": "end", "before": before, "after": known.told | {"end_time": known.told["frame_time"]}}
+
+    def _named(self, face: tuple[str, int]) -> list[Told]:
+        """The message about the person who bears a face that was looked at, if that is news."""
+        boxes = {id_: o.told["box"] for (boot, id_), o in self._objects.items() if _is(o, "person") and boot == face[0]}
+        bearer, name = bearer_of(self._objects[face].told["box"], boxes), self._objects[face].told["sub_label"]
+        if bearer is None:
+            return []
+        person = self._objects[face[0], bearer]
+        if person.told["sub_label"] == name:
+            return []
+        before = dict(person.told)
+        person.told["sub_label"] = name
+        return [{"type": "update", "before": before, "after": dict(person.told)}]
+
+    def _name_of(self, person: tuple[str, int]) -> list[Any] | None:
+        """As whom a person is known whose face was named before anybody was told of them, or apart from them."""
+        if self._objects[person].told["sub_label"] is not None:
+            return None
+        box = {person[1]: self._objects[person].told["box"]}
+        faces = [o.told for (boot, _), o in self._objects.items() if _is(o, "face") and boot == person[0]]
+        return next((f["sub_label"] for f in faces if f["sub_label"] and bearer_of(f["box"], box) is not None), None)
 
     def counts(self) -> Counter[tuple[str, str]]:
         """Objects by (camera or zone, label), with `all` for any label."""
@@ -126,6 +163,13 @@ class _Object:
         told["motionless_count"] = round((at_s - self._since_s) * FPS)
         told["stationary"] = at_s - self._since_s > STATIONARY_S
         told["active"] = not told["stationary"]
+        if event["snapshot"] is not None and event["snapshot"].endswith(f"/{told['label']}"):
+            told["has_snapshot"] = True  # not by the picture of whoever bears this face
+        if event["type"] == "identity":
+            # Frigate's pair is the name and how sure it is; the rule says who, not how sure.
+            told["sub_label"] = None if event["name"] is None else [event["name"], None]
+        elif event["type"] == "plate":
+            told["recognized_license_plate"] = event["name"]
         zone = event["zone"]
         if event["type"] == "zone_enter" and zone not in told["current_zones"]:
             told["current_zones"] = [*told["current_zones"], zone]
@@ -133,6 +177,10 @@ class _Object:
                 told["entered_zones"] = [*told["entered_zones"], zone]
         elif event["type"] == "zone_leave":
             told["current_zones"] = [name for name in told["current_zones"] if name != zone]
+
+
+def _is(known: _Object, label: str) -> bool:
+    return bool(known.told["label"] == label)
 
 
 def _epoch_s(time: str) -> float:

@@ -19,6 +19,7 @@ from edge_runtime.publishing.client import LEAVE_S, leave, make_client
 from edge_runtime.publishing.outbox import Outbox, Row
 from edge_runtime.publishing.side_topics import SideTopics
 from edge_runtime.publishing.status import Status
+from edge_runtime.publishing.turns import Turns
 
 if TYPE_CHECKING:
     from paho.mqtt.client import Client, ConnectFlags
@@ -31,7 +32,6 @@ STATUS_ROOM = 2
 """Of these, kept free for the retained messages, which count towards the broker's limit like any other."""
 REFUSED_S, REFUSED_MAX_S = 1.0, 60.0
 """Shortest and longest pause before events that the broker refused are offered again."""
-POLL_S = 0.02
 
 
 class MqttPublisher:
@@ -79,7 +79,7 @@ class MqttPublisher:
         self._under_way: dict[int, int] = {}  # message id -> seq
         self._early: dict[int, bool] = {}  # message id -> refused: answered before `publish` returned the id
         self._pause_until_s, self._pause_s = 0.0, REFUSED_S
-        self._sending, self._again = threading.Lock(), False
+        self._turns = Turns(self._send_window)
         self._connected, self._left = threading.Event(), threading.Event()
         self._greeted = self._open = self._down = self._closing = False
         self._window = WINDOW - STATUS_ROOM
@@ -91,17 +91,17 @@ class MqttPublisher:
 
     def announce(self, row: Row) -> None:
         """Send what the window allows; the row itself is on disk and goes when its turn comes."""
-        self._send()
+        self._turns.take()
 
     def publish_health(self, facts: dict[str, Any]) -> None:
         """The counters, retained."""
         self.side.put(f"{self._topic}/health", json.dumps(facts))
-        self._send()
+        self._turns.take()
 
     def say_online(self, online: bool) -> None:
         """Change the retained status; while there is no connection it is offline in any case."""
         self._status.online = online
-        self._send()
+        self._turns.take()
 
     def wait_connected(self, timeout_s: float) -> bool:
         """Whether there is a connection, after waiting for it."""
@@ -110,9 +110,7 @@ class MqttPublisher:
     def close(self, timeout_s: float) -> None:
         """Wait for what is under way, say offline, and leave; at most about 2 s longer than `timeout_s`."""
         deadline = time.monotonic() + timeout_s
-        while self._connected.is_set() and time.monotonic() < deadline and self._outbox.counts.pending:
-            self._send()
-            time.sleep(POLL_S)
+        self._turns.until(lambda: not (self._connected.is_set() and self._outbox.counts.pending), deadline)
         self._closing = True
         client = self._client
         if not self._connected.is_set():
@@ -122,9 +120,7 @@ class MqttPublisher:
         # As any other status, in its turn: said past `_status`, an "online" that waited would come after it and stay.
         self._status.online = False
         deadline = max(deadline, time.monotonic() + LEAVE_S)
-        while self._connected.is_set() and not self._status.stands() and time.monotonic() < deadline:
-            self._send()
-            time.sleep(POLL_S)
+        self._turns.until(lambda: not self._connected.is_set() or self._status.stands(), deadline)
         self._left.clear()
         leave(client, self._left)
 
@@ -232,7 +228,7 @@ class MqttPublisher:
             self._answered(seq, refused=reason.is_failure)
             with self._book:
                 self._under_way.pop(mid, None)
-        self._send()
+        self._turns.take()
 
     def _answered(self, seq: int, *, refused: bool) -> None:
         """The broker has row `seq`, or does not want it: then all wait a while, as the next would fare no better."""
@@ -255,21 +251,8 @@ class MqttPublisher:
         self._pause_until_s = now_s + self._pause_s
         self._pause_s = min(2 * self._pause_s, REFUSED_MAX_S)
 
-    def _send(self) -> None:
-        """Hand paho the oldest rows not under way, up to the window, from one thread at a time.
-
-        paho calls back while it holds a lock that `publish` takes too. So no lock of ours is held across `publish`,
-        and who finds another thread sending leaves it a note instead of waiting.
-        """
-        self._again = True
-        while self._again and self._sending.acquire(blocking=False):
-            try:
-                self._again = False
-                self._send_window()
-            finally:
-                self._sending.release()
-
     def _send_window(self) -> None:
+        """Hand paho the oldest rows not under way, up to the window."""
         client = self._client
         if self._open:
             self._status.send(client)
@@ -297,4 +280,4 @@ class MqttPublisher:
                     self._under_way[sent.mid] = row.seq
             if refused is not None:
                 self._answered(row.seq, refused=refused)
-                self._again = True
+                self._turns.take()

@@ -96,7 +96,7 @@ def encode(
         "name": event.name,
         "media_s": _rounded(event.media_s, 3),
         "latency_ms": _rounded(latency_ms, 1),
-        "snapshot": None,
+        "snapshot": event.snapshot,
     }
     if event.type == "events_dropped":
         document["count"] = event.count
@@ -132,7 +132,7 @@ def json_schema() -> dict[str, object]:
         "name": nullable_name | {"description": "of identity: who, as enrolled"},
         "media_s": nullable_seconds | {"description": "position in the clip; null for a live camera"},
         "latency_ms": {"type": ["number", "null"], "description": "from capture to the outbox"},
-        "snapshot": nullable_name,
+        "snapshot": nullable_name | {"description": "topic of the retained picture that shows the track"},
         "count": {"type": "integer", "minimum": 1, "description": "events lost; of events_dropped alone"},
     }
     return {

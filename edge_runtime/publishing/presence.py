@@ -14,7 +14,7 @@ from edge_runtime.publishing.announcement import Announcement
 from edge_runtime.publishing.commands import Commands, Switches
 from edge_runtime.publishing.desk import Publisher
 from edge_runtime.publishing.discovery import config_topic, device_config
-from edge_runtime.publishing.frigate import FrigatePublisher
+from edge_runtime.publishing.frigate import FrigatePublisher, picture_topic
 from edge_runtime.publishing.mqtt import MqttPublisher
 from edge_runtime.publishing.snapshots import Snapshots
 from edge_runtime.publishing.states import States, counted_labels
@@ -55,7 +55,7 @@ class Presence:
         topics = topics_of(config)
         prefix = config.mqtt.discovery
         self._mqtt, self._classes = mqtt, tuple(classes)
-        self._snapshots = Snapshots(config.privacy, topics, classes, mqtt.side.put)
+        self._snapshots = Snapshots(config.privacy, topics, classes, self._picture)
         self._frames, self._uptime_s = 0, 0.0
         state = Path(config.node.state).expanduser()
         self.switches = Switches(state / "switches.json", say)
@@ -98,19 +98,32 @@ class Presence:
         pictures = self._snapshots.labels
         device = device_config(config, topics, counted, version=version("edge-runtime"), pictures=pictures)
         # Pictures that are no longer allowed are states out of use: the broker is told to forget them.
-        self._announcement.announce(device, self._states.topics | {topics.snapshot(label) for label in pictures})
+        shown = {topics.snapshot(label) for label in pictures}
+        if config.mqtt.profile == "frigate":
+            shown |= {picture_topic(config.mqtt.frigate_root, topics.camera, label) for label in pictures}
+        self._announcement.announce(device, self._states.topics | shown)
+
+    def _picture(self, topic: str, jpeg: bytes) -> None:
+        self._mqtt.side.put(topic, jpeg)
+        if self._frigate is not None:
+            self._frigate.show(topic.rpartition("/")[2], jpeg)
 
     def update(self, events: Iterable[Event], counts: Mapping[tuple[str, str], int]) -> None:
         """What one frame led to."""
         self._states.update(events)
         self._states.counts(counts)
 
-    def show(self, frame: Frame, detections: Detections, tracks: Sequence[Track]) -> None:
+    def show(self, frame: Frame, detections: Detections, tracks: Sequence[Track], events: Iterable[Event]) -> None:
         """What one frame shows, where pixels may leave; with the privacy switch on, what was shown is taken back."""
+        anew = self.switches.pressed()
         if self.switches.privacy:
             self._snapshots.clear()
         else:
-            self._snapshots.update(frame, detections, tracks)
+            self._snapshots.update(frame, detections, tracks, events, anew=anew)
+
+    def refer(self, events: Sequence[Event]) -> list[Event]:
+        """The events with the pictures of what they are about, before they are told."""
+        return self._snapshots.refer(events)
 
     def slots(self, states: Mapping[str, str]) -> None:
         """How slots stand, where no event tells of it: at the start, from what was kept."""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 import cv2
 import numpy as np
 
 from edge_runtime.config import PrivacyConfig
-from edge_runtime.datatypes import BgrImage, Detections, Frame, Track
+from edge_runtime.datatypes import BgrImage, Detections, Event, Frame, Track
 from edge_runtime.imaging.blur_faces import Area, blur_areas, hidden_areas
 from edge_runtime.imaging.colour import to_bgr
+from edge_runtime.publishing.bearer import bearer_of
 from edge_runtime.publishing.topics import Topics
 
 MARGIN = 0.15
@@ -19,10 +21,16 @@ SIDE_MAX_PX = 640
 QUALITY = 80
 BETTER = 1.5
 """A track is shown again when it is seen so many times as well as in its last picture."""
+NEVER_NS = -(10**18)
+PASSING = ("track_update", "track_end")
+"""Events that tell nothing new of a track: no picture is taken for them, nor kept from giving way to another's."""
 
 
 class Snapshots:
-    """One verb: `update` with each frame; a track is shown when it is first told of, and again when seen much better.
+    """A track is shown when it is first told of, when something is told of it, and again when it is seen much better.
+
+    Two verbs: `update` with each frame, then `refer` from its events to what is shown. A picture that a telling event
+    refers to stays for `every_s`, or gives way to a better one of the same track: whoever hears of it may fetch it.
 
     Args:
         config: the level, which is not `events`.
@@ -38,34 +46,72 @@ class Snapshots:
         self.labels = shown_labels(config, classes)
         self._best: dict[int, float] = {}
         self._shown_ns: dict[str, int] = {}
+        self._showing: dict[str, int] = {}  # label -> id of the track
+        self._referred_ns: dict[str, int] = {}
+        self._bearers: dict[int, int] = {}  # id of a face -> id of the person who bears it
 
-    def update(self, frame: Frame, detections: Detections, tracks: Sequence[Track]) -> None:
-        """Show what is seen better than before.
+    def update(
+        self, frame: Frame, detections: Detections, tracks: Sequence[Track], events: Iterable[Event] = (), *,
+        anew: bool = False,
+    ) -> None:  # fmt: skip
+        """Show what is told of, and what is seen better than before.
 
         Args:
             frame: its picture is read, not kept.
             detections: in it.
             tracks: live ones after it.
+            events: that it led to.
+            anew: show the best of each label that is in view, whatever was shown before.
         """
+        self._bearers = {} if "face" in self.labels else _bearers(tracks)
+        told = {self._shown_as(e.track.id) for e in events if e.track is not None and e.type not in PASSING}
         hidden = hidden_areas(detections, tracks) if self._config.level == "crops" else []
         live = {t.id for t in tracks}
         self._best = {id_: worth for id_, worth in self._best.items() if id_ in live}
-        for track in sorted(tracks, key=lambda t: -_worth(t, frame.size_wh)):
-            worth, shown_ns = _worth(track, frame.size_wh), self._shown_ns.get(track.label)
+        if anew:
+            self._best, self._shown_ns, self._referred_ns = {}, dict.fromkeys(self._shown_ns, NEVER_NS), {}
+        for track in sorted(tracks, key=lambda t: (t.id not in told, -_worth(t, frame.size_wh))):
+            worth, shown = _worth(track, frame.size_wh), self._showing.get(track.label) == track.id
             if track.lost or not track.confirmed or track.label not in self.labels:
                 continue
-            if worth <= BETTER * self._best.get(track.id, 0.0):
+            if worth <= BETTER * self._best.get(track.id, 0.0) and (shown or track.id not in told):
                 continue
-            if shown_ns is not None and frame.captured_ns - shown_ns < self._config.every_s * 1e9:
+            if self._fresh(self._shown_ns, track.label, frame) or (
+                not shown and self._fresh(self._referred_ns, track.label, frame)
+            ):
                 continue
             self._best[track.id], self._shown_ns[track.label] = worth, frame.captured_ns
+            self._showing[track.label] = track.id
             self._put(self._topics.snapshot(track.label), self._jpeg(frame, track, hidden))
+
+    def refer(self, events: Sequence[Event]) -> list[Event]:
+        """The events, each with the topic of the picture that shows its track now, if one does.
+
+        Where faces are not shown by themselves, that is the picture of the person who bears the face.
+        """
+        showing = {track: label for label, track in self._showing.items()}
+        found = []
+        for event in events:
+            label = None if event.track is None else showing.get(self._shown_as(event.track.id))
+            if label is not None:
+                event = replace(event, snapshot=self._topics.snapshot(label))
+                if event.type not in PASSING:
+                    self._referred_ns[label] = event.at_ns
+            found.append(event)
+        return found
 
     def clear(self) -> None:
         """Take all pictures back; the broker keeps none."""
         for label in self._shown_ns:
             self._put(self._topics.snapshot(label), b"")
-        self._shown_ns, self._best = {}, {}
+        self._shown_ns, self._best, self._showing, self._referred_ns = {}, {}, {}, {}
+
+    def _shown_as(self, track: int) -> int:
+        return self._bearers.get(track, track)
+
+    def _fresh(self, times_ns: dict[str, int], label: str, frame: Frame) -> bool:
+        """Whether that happened to the label's picture less than `every_s` ago."""
+        return label in times_ns and frame.captured_ns - times_ns[label] < self._config.every_s * 1e9
 
     def _jpeg(self, frame: Frame, track: Track, hidden: Sequence[Area]) -> bytes:
         bgr: BgrImage = to_bgr(frame.main)
@@ -85,6 +131,13 @@ def shown_labels(config: PrivacyConfig, classes: Sequence[str]) -> tuple[str, ..
     if config.level == "events":
         return ()
     return tuple(name for name in classes if config.level == "snapshots" or name != "face")
+
+
+def _bearers(tracks: Sequence[Track]) -> dict[int, int]:
+    """For each face the person who bears it, where there is one."""
+    persons = {t.id: t.box for t in tracks if t.label == "person"}
+    found = {t.id: bearer_of(t.box, persons) for t in tracks if t.label == "face"}
+    return {face: person for face, person in found.items() if person is not None}
 
 
 def _worth(track: Track, frame_wh: tuple[int, int]) -> float:

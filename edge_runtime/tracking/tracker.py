@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from edge_runtime.config import TrackingConfig
 from edge_runtime.datatypes import Detections, Track, group_of
-from edge_runtime.geometry import Boxes, iou, share_inside
+from edge_runtime.geometry import Boxes, area, iou, share_inside
 from edge_runtime.tracking import kalman
 from edge_runtime.tracking.assignment import assign
 
@@ -31,7 +31,8 @@ TENTATIVE_S = 0.35
 GONE_S = 0.3
 """A track whose forecast has left the frame is given up after this long unseen."""
 FRAGMENT_SHARE = 0.7
-"""A detection that lies this much inside a track just seen starts no track of its own: it is a part of it."""
+"""A detection that lies this much inside a track just seen, or inside another that starts one, starts none: it is a
+part of it."""
 DOUBLE_IOU = 0.8
 """A lost track and a seen one of one group that overlap this much are one object."""
 
@@ -141,13 +142,17 @@ class Tracker:
     def _whole(
         self, found: NDArray[np.intp], detections: Detections, groups: NDArray[np.str_], now_ns: int
     ) -> NDArray[np.intp]:
-        """Those of `found` that are not parts of a track just seen."""
-        seen = [i for i, s in enumerate(self._states) if s.seen_ns == now_ns]
-        if not seen or not len(found):
-            return found
-        inside = share_inside(detections.boxes[found], kalman.boxes(self._beliefs)[seen])
-        same = groups[found][:, None] == np.array([self._states[i].group for i in seen])[None, :]
-        part: NDArray[np.bool_] = ((inside >= FRAGMENT_SHARE) & same).any(1)
+        """Those of `found` that are not parts of a track seen lately, nor of a larger one of them."""
+        lately_ns = now_ns - round(TENTATIVE_S * 1e9)
+        seen = [
+            i for i, s in enumerate(self._states) if s.seen_ns == now_ns or (s.confirmed and s.seen_ns >= lately_ns)
+        ]
+        boxes, own = detections.boxes[found], groups[found]
+        wholes = np.concatenate([kalman.boxes(self._beliefs)[seen], boxes])
+        same = own[:, None] == np.array([*(self._states[i].group for i in seen), *own], str)[None, :]
+        larger = area(wholes)[None, :] > area(boxes)[:, None]
+        larger[:, : len(seen)] = True  # a track's box may have shrunk meanwhile
+        part: NDArray[np.bool_] = ((share_inside(boxes, wholes) >= FRAGMENT_SHARE) & same & larger).any(1)
         return found[~part]
 
     def _begin(self, found: NDArray[np.intp], detections: Detections, groups: NDArray[np.str_], now_ns: int) -> None:

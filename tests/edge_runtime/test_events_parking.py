@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from edge_runtime.config import ParkingConfig, SlotConfig
 from edge_runtime.datatypes import Event
 from edge_runtime.events.appearance import Moment
-from edge_runtime.events.parking import Parking
+from edge_runtime.events.parking import FREE_UP_TO, OCCUPIED_FROM, Parking
 
 SQUARE = ((0.1, 0.1), (0.3, 0.1), (0.3, 0.3), (0.1, 0.3))
 CAR, NOTHING, DOUBT = 0.95, 0.05, 0.5
@@ -87,6 +87,38 @@ def test_a_car_that_is_missed_now_and_then_is_told_of_all_the_same() -> None:
     assert [e.type for e in watched(parking, *[(CAR, 5), (NOTHING, 1)] * 8)] == ["slot_occupied"]
 
 
+BUSH, DUSK = 0.6, 0.45
+"""How a free slot with a bush in it looks, and a car in the dark."""
+
+
+def test_a_car_that_leaves_a_slot_with_a_bush_in_it_is_told_of_after_three_times_the_dwell() -> None:
+    parking = known(lot(), "occupied")
+    events = watched(parking, (CAR, 60), (BUSH, 40))
+    assert [(e.type, e.at_ns / 1e9) for e in events] == [("slot_free", 190.0)]
+    assert watched(parking, (BUSH, 600), start_s=1000) == [], "and then that is how the slot looks"
+    assert [e.type for e in watched(parking, (CAR, 12), start_s=2000)] == ["slot_occupied"]
+
+
+def test_a_car_that_comes_in_the_dark_is_told_of() -> None:
+    parking = known(lot(), "free")
+    assert [e.type for e in watched(parking, (NOTHING, 60), (DUSK, 40))] == ["slot_occupied"]
+    assert watched(parking, (DUSK, 600), start_s=1000) == []
+
+
+def test_a_shadow_that_creeps_over_a_slot_and_light_that_fades_change_nothing() -> None:
+    up = [(NOTHING + (BUSH - NOTHING) * i / 600, 1) for i in range(601)]
+    assert watched(known(lot(), "free"), *up) == []
+    down = [(CAR + (DUSK - CAR) * i / 600, 1) for i in range(601)]
+    assert watched(known(lot(), "occupied"), *down) == []
+
+
+def test_a_step_between_two_looks_far_apart_tells_nothing() -> None:
+    parking = known(lot(), "free")
+    told = [e for i in range(40) for e in parking.update([BUSH if i % 2 else NOTHING], moment(100 + 60 * i))]
+    assert told == []
+    assert [e for i in range(40) for e in parking.update([BUSH], moment(10_000 + 60 * i))] == []
+
+
 def test_one_look_alone_never_changes_a_state_however_long_ago_the_last_one_was() -> None:
     parking = known(lot(), "free")
     assert parking.update([CAR], moment(10_000)) == []
@@ -151,16 +183,14 @@ def test_a_constant_picture_settles(looks: list[tuple[float, float]], constant: 
     for gap, probability in looks:
         at_s += gap
         parking.update([probability], moment(at_s))
-    was, events = parking.states(), []
+    events = []
     # The evidence that stands is less than a dwell; it is taken back, at half speed by doubt, and then made anew.
     for _ in range(round(60 / gap_s) + 4):
         at_s += gap_s
         events += parking.update([constant], moment(at_s))
     assert len(events) <= 1
-    if constant >= 0.65 or constant <= 0.35:
+    if constant >= OCCUPIED_FROM or constant <= FREE_UP_TO:
         assert parking.states() == {"14": "occupied" if constant > 0.5 else "free"}
-    else:
-        assert not was or not events
     assert not parking.unsettled
 
 

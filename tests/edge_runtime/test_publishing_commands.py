@@ -60,10 +60,19 @@ def test_a_retained_command_is_ignored_since_it_would_come_again_with_each_conne
     assert "retained" in node.said[-1]
 
 
+def test_a_picture_is_asked_for_once(tmp_path: Path) -> None:
+    node = Node(tmp_path)
+    assert not node.switches.pressed()
+    node.hears("snapshot", b"PRESS")
+    assert node.switches.pressed() and not node.switches.pressed()
+    node.hears("snapshot", b"PRESS", retained=True)
+    assert not node.switches.pressed()
+
+
 @pytest.mark.parametrize(
     ("name", "payload", "said"),
     [
-        ("detektion", b"OFF", "known: detection, privacy, motion"),
+        ("detektion", b"OFF", "known: detection, privacy, motion, snapshot"),
         ("detection", b"off please", "neither ON nor OFF"),
         ("detection", b"", "neither ON nor OFF"),
         ("detection", b"\xff\x00" * 500, "neither ON nor OFF"),

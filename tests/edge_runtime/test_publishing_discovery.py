@@ -38,8 +38,9 @@ DOCUMENTED = {
     },
     "switch": {"required": {"command_topic"}, "more": {"state_topic"}},
     "image": {"required": {"image_topic"}, "more": {"content_type"}},
+    "button": {"required": {"command_topic"}, "more": {"payload_press"}},
 }
-"""Of https://www.home-assistant.io/integrations/{binary_sensor,sensor,switch,image}.mqtt: what we may use."""
+"""Of https://www.home-assistant.io/integrations/{binary_sensor,sensor,switch,image,button}.mqtt: what we may use."""
 
 
 def home(*zones: str, node: str = "porch", **mqtt: str) -> Config:
@@ -119,9 +120,10 @@ def test_all_but_connectivity_become_unavailable_with_the_node() -> None:
 
 
 def test_there_are_no_pictures_unless_pixels_may_leave() -> None:
-    assert not any(c["platform"] == "image" for c in message(home("path"))["components"].values())
-    shown = message(home("path"), ("person",))["components"]["snapshot.person"]
-    assert shown["image_topic"] == "edge/porch/camera/snapshot/person"
+    assert not {"image", "button"} & {c["platform"] for c in message(home("path"))["components"].values()}
+    shown = message(home("path"), ("person",))["components"]
+    assert shown["snapshot.person"]["image_topic"] == "edge/porch/camera/snapshot/person"
+    assert shown["snapshot.now"]["command_topic"] == "edge/porch/set/snapshot"
 
 
 @pytest.mark.parametrize(

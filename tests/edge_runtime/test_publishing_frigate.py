@@ -32,7 +32,7 @@ OBJECT = {
         "frame_time": NUMBER,
         "snapshot": {"type": ["object", "null"]},
         "label": TEXT,
-        "sub_label": {"type": ["array", "null"]},
+        "sub_label": {"type": ["array", "null"], "prefixItems": [TEXT, {"type": ["number", "null"]}], "maxItems": 2},
         "top_score": NUMBER,
         "false_positive": FLAG,
         "start_time": NUMBER,
@@ -81,6 +81,8 @@ def event(kind: str, track: int = 1, at_s: float = 10.0, zone: str | None = None
         "camera": "front",
         "time": f"2026-11-24T03:{int(at_s // 60):02}:{at_s % 60:06.3f}Z",
         "zone": zone,
+        "name": None,
+        "snapshot": None,
         "track": {
             "id": track,
             "label": "person",
@@ -95,16 +97,16 @@ def event(kind: str, track: int = 1, at_s: float = 10.0, zone: str | None = None
 def test_a_track_becomes_new_update_and_end() -> None:
     objects = FrigateObjects()
     told = [
-        objects.translate(event("track_start", at_s=10)),
-        objects.translate(event("zone_enter", at_s=11, zone="path")),
-        objects.translate(event("zone_leave", at_s=12, zone="path")),
-        objects.translate(event("track_end", at_s=13)),
+        *objects.translate(event("track_start", at_s=10)),
+        *objects.translate(event("zone_enter", at_s=11, zone="path")),
+        *objects.translate(event("zone_leave", at_s=12, zone="path")),
+        *objects.translate(event("track_end", at_s=13)),
     ]
-    assert [t["type"] for t in told if t] == ["new", "update", "update", "end"]
+    assert [t["type"] for t in told] == ["new", "update", "update", "end"]
     for t in told:
         DOCUMENT.validate(t)
-    new, entered, left, end = (t for t in told if t)
-    assert len({t["after"]["id"] for t in told if t}) == 1
+    new, entered, left, end = told
+    assert len({t["after"]["id"] for t in told}) == 1
     assert new["before"]["false_positive"] and not new["after"]["false_positive"]
     assert (entered["before"]["current_zones"], entered["after"]["current_zones"]) == ([], ["path"])
     assert (left["after"]["current_zones"], left["after"]["entered_zones"]) == ([], ["path"])
@@ -114,9 +116,7 @@ def test_a_track_becomes_new_update_and_end() -> None:
 
 
 def test_boxes_are_whole_pixels_and_the_ratio_is_width_by_height() -> None:
-    told = FrigateObjects().translate(event("track_start"))
-    assert told is not None
-    after = told["after"]
+    after = FrigateObjects().translate(event("track_start"))[0]["after"]
     assert (after["box"], after["area"], after["ratio"]) == ([100, 200, 200, 400], 20000, 0.5)
 
 
@@ -124,12 +124,12 @@ def test_an_object_that_stands_still_becomes_stationary_and_moves_again() -> Non
     objects = FrigateObjects()
     objects.translate(event("track_start", at_s=0))
     for at_s in (2, 4, 6, 8, 10):
-        still = objects.translate(event("track_update", at_s=at_s))
-        assert still and still["after"]["active"]
-    still = objects.translate(event("track_update", at_s=12))
-    assert still and still["after"]["stationary"] and still["after"]["motionless_count"] == 60
-    moved = objects.translate(event("track_update", at_s=14, x=300))
-    assert moved and moved["after"]["active"]
+        (still,) = objects.translate(event("track_update", at_s=at_s))
+        assert still["after"]["active"]
+    (still,) = objects.translate(event("track_update", at_s=12))
+    assert still["after"]["stationary"] and still["after"]["motionless_count"] == 60
+    (moved,) = objects.translate(event("track_update", at_s=14, x=300))
+    assert moved["after"]["active"]
     assert moved["after"]["position_changes"] == 1
 
 
@@ -142,8 +142,73 @@ def test_a_parked_car_does_not_make_messages_grow() -> None:
 
 def test_events_that_are_about_no_track_are_not_frigates() -> None:
     objects = FrigateObjects()
-    assert objects.translate(event("tamper") | {"track": None}) is None
-    assert objects.translate(event("track_end")) is None, "nor the end of what was never told of"
+    assert objects.translate(event("tamper") | {"track": None}) == []
+    assert objects.translate(event("track_end")) == [], "nor the end of what was never told of"
+    assert objects.translate(event("identity")) == []
+
+
+def face(kind: str, at_s: float, x: float = 130.0, **more: Any) -> dict[str, Any]:
+    """An event of a face at `x`, as those of a person at 100 bear it."""
+    whole = event(kind, 7, at_s)
+    box = {"label": "face", "box": [x, 210.0, x + 30, 250.0], "box_norm": [x / 1000, 0.42, x / 1000 + 0.03, 0.5]}
+    return whole | more | {"track": whole["track"] | box}
+
+
+def after(told: list[dict[str, Any]]) -> dict[str, Any]:
+    """The newest `after`, by label."""
+    for message in told:
+        DOCUMENT.validate(message)
+    return {message["after"]["label"]: message["after"] for message in told}
+
+
+def test_a_face_that_is_known_becomes_the_sub_label_of_its_person() -> None:
+    objects = FrigateObjects()
+    objects.translate(event("track_start", 1))
+    objects.translate(event("track_start", 2, x=500.0))
+    objects.translate(face("track_start", 10.2))
+    told = objects.translate(face("identity", 11, state="known", name="Anna"))
+    assert [(t["type"], t["after"]["label"], t["after"]["sub_label"]) for t in told] == [
+        ("update", "face", ["Anna", None]), ("update", "person", ["Anna", None]),
+    ]  # fmt: skip
+    assert told[1]["before"]["sub_label"] is None
+    assert told[1]["after"]["box"] == [100, 200, 200, 400], "the one who bears it, not the other"
+    assert after(objects.translate(event("track_update", 2, 12, x=500.0)))["person"]["sub_label"] is None
+    assert after(objects.translate(event("track_end", 1, 13)))["person"]["sub_label"] == ["Anna", None]
+
+
+def test_a_person_who_is_told_of_after_the_face_is_named_too() -> None:
+    objects = FrigateObjects()
+    objects.translate(face("track_start", 10))
+    assert len(objects.translate(face("identity", 11, state="known", name="Anna"))) == 1
+    assert after(objects.translate(event("track_start", 1, 12)))["person"]["sub_label"] == ["Anna", None]
+
+
+def test_an_unknown_face_and_one_whose_name_is_kept_back_give_no_sub_label() -> None:
+    objects = FrigateObjects()
+    objects.translate(event("track_start", 1))
+    objects.translate(face("track_start", 10.2))
+    for state in ("unknown", "known"):
+        told = objects.translate(face("identity", 11, state=state))
+        assert [t["after"]["sub_label"] for t in told] == [None], "and nothing is news about the person"
+
+
+def test_an_object_has_a_snapshot_once_its_picture_was_published() -> None:
+    objects = FrigateObjects()
+    first = objects.translate(event("track_start", 1, 10))
+    assert not after(first)["person"]["has_snapshot"]
+    picture = {"snapshot": "edge/porch/front/snapshot/person"}
+    assert after(objects.translate(event("zone_enter", 1, 11, zone="path") | picture))["person"]["has_snapshot"]
+    assert after(objects.translate(event("track_update", 1, 12)))["person"]["has_snapshot"]
+    objects.translate(face("track_start", 12))
+    bearers = objects.translate(face("identity", 13, state="unknown") | picture)
+    assert not after(bearers)["face"]["has_snapshot"], "its person's is not its own"
+
+
+def test_a_plate_that_was_read_is_told() -> None:
+    objects = FrigateObjects()
+    objects.translate(event("track_start"))
+    told = after(objects.translate(event("plate") | {"name": "ABC123", "state": "allowed"}))
+    assert told["person"]["recognized_license_plate"] == "ABC123"
 
 
 def test_objects_are_counted_by_camera_and_zone() -> None:
@@ -158,7 +223,9 @@ def test_objects_are_counted_by_camera_and_zone() -> None:
     assert objects.counts() == {("front", "person"): 1, ("front", "all"): 1}
 
 
-kinds = st.sampled_from(["track_start", "track_update", "zone_enter", "zone_leave", "dwell", "line_cross", "track_end"])
+kinds = st.sampled_from(
+    ["track_start", "track_update", "zone_enter", "zone_leave", "dwell", "line_cross", "identity", "track_end"]
+)
 
 
 @settings(deadline=None, max_examples=40)
@@ -167,18 +234,20 @@ def test_every_object_has_one_new_one_end_and_no_gap_between_before_and_after(st
     objects, last, ended = FrigateObjects(), dict[str, dict[str, Any]](), set[str]()
     for i, (kind, track, zone, x) in enumerate(steps):
         at = event(kind, track, float(i), zone if kind.startswith("zone") else None, float(x))
-        told = objects.translate(at | {"track": at["track"] | {"age_s": 0.0}})
-        if told is None:
-            continue
-        DOCUMENT.validate(told)
-        name = told["after"]["id"]
-        assert name not in ended
-        assert (told["type"] == "new") == (name not in last)
-        if told["type"] != "new":
-            assert told["before"] == last[name]
-        last[name] = told["after"]
-        if told["type"] == "end":
-            ended.add(name)
+        facts = at["track"] | {"age_s": 0.0}
+        if track == 3:  # somebody's face, or nobody's
+            facts |= {"label": "face", "box": [x + 30.0, 210.0, x + 60.0, 250.0]}
+        named = {"name": "Anna" if x % 2 else None} if kind == "identity" else {}
+        for told in objects.translate(at | named | {"track": facts}):
+            DOCUMENT.validate(told)
+            name = told["after"]["id"]
+            assert name not in ended
+            assert (told["type"] == "new") == (name not in last)
+            if told["type"] != "new":
+                assert told["before"] == last[name]
+            last[name] = told["after"]
+            if told["type"] == "end":
+                ended.add(name)
     assert objects.counts()["front", "all"] == len(last) - len(ended)
 
 
@@ -206,6 +275,8 @@ def test_over_a_real_broker(mosquitto: Mosquitto, tmp_path: Path) -> None:
         assert heard.wait(lambda s: s.last("frigate/path/person") == b"0")
         assert next(payload for topic, payload, _ in heard.heard if topic == "frigate/path/person") == b"1"
         assert heard.last("frigate/front/detect/state") == b"ON"
+        node.show("person", b"a picture")
+        assert heard.wait(lambda s: s.last("frigate/front/person/snapshot") == b"a picture")
         heard._client.publish("frigate/front/detect/set", "OFF")
         assert heard.wait(lambda _: switched == [False])
         node.close()

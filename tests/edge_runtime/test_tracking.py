@@ -139,6 +139,19 @@ def test_a_part_of_a_tracked_object_starts_no_track() -> None:
     assert walk(Tracker(TrackingConfig()), [whole] * 3 + [parts] * 4)[-1] == {1}
 
 
+def test_a_part_that_comes_with_its_whole_starts_no_track() -> None:
+    both = detections([(60, 110, 160, 290), (40, 90, 260, 310)], [0.8, 0.7], ["person", "person"])
+    live = walk(Tracker(TrackingConfig()), [both] * 4)
+    assert live[-1] == {1}
+
+
+def test_a_part_seen_while_its_whole_is_missed_for_a_moment_starts_no_track() -> None:
+    whole = detections([(40, 90, 260, 310)], [0.8], ["person"])
+    part = detections([(60, 110, 120, 190)], [0.8], ["person"])
+    assert walk(Tracker(TrackingConfig()), [whole] * 3 + [part] * 2 + [whole] * 3)[-1] == {1}
+    assert walk(Tracker(TrackingConfig()), [whole] * 3 + [part] * 20)[-1] != {1}, "not for long"
+
+
 def test_the_label_is_the_one_seen_most() -> None:
     tracker = Tracker(TrackingConfig())
     box = [(50, 100, 250, 300)]

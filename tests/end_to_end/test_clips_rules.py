@@ -16,13 +16,14 @@ CLIPS = Path(__file__).resolve().parents[3] / "shared" / "data" / "clips"
 def test_zones_and_lines_tell_what_happened_on_real_clips_and_never_flap() -> None:
     results = measured(CLIPS, [])
     zone, line = totals(results)
-    zone_right, _, zone_happened = zone.counts()
+    zone_right, zone_told, zone_happened = zone.counts()
     line_right, line_told, line_happened = line.counts()
     assert sum(r.flaps for r in results) == 0
     # What the shipped networks reach; better ones raise these floors. The aim is 0.95 for all.
     assert line_right >= 0.9 * line_happened, line.missed
     assert line_right >= 0.7 * line_told, line.wrong
     assert zone_right >= 0.7 * zone_happened, zone.missed
+    assert zone_right >= 0.45 * zone_told, zone.wrong
 
 
 def test_an_event_is_right_once_and_only_in_its_time() -> None:

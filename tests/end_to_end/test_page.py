@@ -27,6 +27,7 @@ EVENT = {
     "schema": 1, "seq": 1, "type": "track_start", "time": "2026-11-24T03:30:32.123Z", "media_s": 4.4,
     "track": {"id": 17, "label": "person", "score": 0.91, "box": [1, 2, 3, 4], "age_s": 0.3},
     "zone": None, "line": None, "slot": None, "dwell_s": None, "direction": None, "kind": None, "state": None,
+    "name": None, "snapshot": None,
 }  # fmt: skip
 STATS = {
     "fps": 12.5, "frames_processed": 1234, "frames_dropped": 3, "regions_per_frame": 1.5, "crops_per_frame": 1.25,
@@ -105,6 +106,11 @@ def test_it_shows_the_picture_the_events_and_the_counters(browser: Browser) -> N
         assert "person 17, score 0.91" in page.inner_text("#events li .why")
         server.tell([json.dumps(EVENT | {"seq": 2, "type": "track_end"}).encode()])
         page.wait_for_selector("#events li.track_end")
+        known = {"state": "known", "name": "Anna", "why": "Anna: 3 views, nearest is Anna at 0.412 of 0.550"}
+        server.tell([json.dumps(EVENT | {"seq": 3, "type": "identity"} | known).encode()])
+        page.wait_for_selector("#events li.identity")
+        assert page.inner_text("#events li.identity .what") == "identity: Anna"
+        assert "3 views, nearest is Anna at 0.412 of 0.550" in page.inner_text("#events li.identity .why")
         until(page, lambda: "1,234" in page.inner_text("#counters"))
         assert "attention" in page.inner_text("#stages")
         wide = page.evaluate("[document.documentElement.scrollWidth, innerWidth]")

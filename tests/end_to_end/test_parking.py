@@ -23,10 +23,9 @@ HELD_BACK, HELD_OUT = 0.2, 0.1
 """As in `models/slot_classifier.toml`."""
 REACHED = 0.93
 """Of the target of 0.97: see the card. Raise it with a better model."""
-WRONG = (6, 4, 0, 3)
-"""Of 160 states a day that should be right, so many are not: three slots of one lot, again and again. To be none."""
-APART = (1, 2, 4, 6, 11, 12, 14, 16, 21, 22, 30, 31)
-"""Slots of the fixed camera whose cars do not stand on each other's polygons."""
+WRONG = (4, 0, 0, 4)
+"""Of 160 states a day that should be right, so many are not: slot 25, whose kerb looks like a car, and one car that
+looks like neither. To be none."""
 
 
 def test_the_classifier_is_small_and_right_on_frames_it_was_not_trained_on() -> None:

@@ -177,6 +177,7 @@ def test_at_the_level_events_no_pixel_is_published_logged_or_stored(clip: Path, 
 
     kinds = {json.loads(line)["type"] for line in told}
     assert {"track_start", "zone_enter", "track_end"} <= kinds, "or the search would prove little"
+    assert not any(json.loads(line)["snapshot"] for line in told), "nor is a picture referred to"
     assert {topic.split("/")[0] for topic, _, _ in heard} >= {"edge", "frigate", "homeassistant"}
     places = [(topic, topic.encode() + b"\n" + payload) for topic, payload, _ in heard]
     places += [("stdout", done.stdout), ("stderr", done.stderr), ("enroll", enrolled.stdout + enrolled.stderr)]
@@ -195,7 +196,7 @@ def test_at_the_level_events_no_pixel_is_published_logged_or_stored(clip: Path, 
 def test_pictures_leave_on_their_topics_alone_and_back_at_the_level_events_the_broker_forgets_them(
     clip: Path, search: Search, tmp_path: Path
 ) -> None:
-    (tmp_path / "edge.toml").write_text(RULES.replace('profile = "frigate"', ""))
+    (tmp_path / "edge.toml").write_text(RULES)
     command = [sys.executable, "-m", "edge_runtime.cli", "--camera", str(clip), "--once", "--fast"]
     command += ["--config", str(tmp_path / "edge.toml"), "--state", str(tmp_path / "state")]
     with Mosquitto(tmp_path) as broker:
@@ -206,16 +207,36 @@ def test_pictures_leave_on_their_topics_alone_and_back_at_the_level_events_the_b
             heard = list(subscriber.heard)
         assert "the canary" in {f.what for topic, payload, _ in heard for f in search(topic, payload)}
         shown = {topic for topic, payload, _ in heard if list(search(topic, payload))}
-        assert shown and all(topic.startswith("edge/porch/front/snapshot/") for topic in shown)
+        ours, frigates = "edge/porch/front/snapshot/", "frigate/front/"
+        pictures = {topic.removeprefix(ours) for topic in shown if topic.startswith(ours)}
+        assert pictures and shown == {ours + label for label in pictures} | {
+            f"{frigates}{label}/snapshot" for label in pictures
+        }
+        told = [json.loads(payload)["after"] for topic, payload, _ in heard if topic == "frigate/events"]
+        assert any(o["has_snapshot"] for o in told if o["label"] in pictures)
+        assert not any(o["has_snapshot"] for o in told if o["label"] not in pictures)
+        check_references(heard, shown)
         assert "image" in {c["platform"] for c in json.loads(payload_of(heard, "config"))["components"].values()}
 
         assert subprocess.run([*command, "--broker", broker.url], capture_output=True, timeout=400).returncode == 0
         with Subscriber(broker.port, "#") as late:
             assert late.wait(lambda s: all(s.last(f"/{name}") is not None for name in ("status", "config")))
             time.sleep(0.5)  # a retained picture would have come by now
-            assert not any("/snapshot/" in topic for topic, _, _ in late.heard)
+            assert not any("/snapshot" in topic for topic, _, _ in late.heard)
             components = json.loads(payload_of(late.heard, "config"))["components"].values()
             assert all(len(c) == 1 for c in components if c["platform"] == "image"), "withdrawn"
+
+
+def check_references(heard: list[tuple[str, bytes, bool]], shown: set[str]) -> None:
+    """Each event that names a picture comes after it, as subscribers hear them; telling events do name one."""
+    said: set[str] = set()
+    referring: set[str] = set()
+    for topic, payload, _ in heard:
+        said.add(topic)
+        if topic == "edge/porch/events" and (event := json.loads(payload))["snapshot"] is not None:
+            assert event["snapshot"] in said & shown
+            referring.add(event["type"])
+    assert {"track_start", "zone_enter"} <= referring
 
 
 def payload_of(heard: list[tuple[str, bytes, bool]], suffix: str) -> bytes:

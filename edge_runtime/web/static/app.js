@@ -42,6 +42,7 @@ function because(event) {
     case "line_cross": return `${who}: crossed line ${event.line}, ${event.direction}`;
     case "slot_occupied": case "slot_free":
       return `slot ${event.slot} looks ${event.state || ""} for long enough` + (dwell ? `; before that ${dwell}` : "");
+    case "identity": case "plate": return `${who}: ${event.why || event.name || event.state}`;
     case "tamper": return `the camera has been ${event.kind} for long enough`;
     case "tamper_clear": return `the camera is not ${event.kind} any more`;
     default: return who;
@@ -61,7 +62,8 @@ function addEvent(event) {
     item.append(part);
   };
   put("time", "when", new Date(event.time).toLocaleTimeString([], { hour12: false }));
-  put("strong", "what", [event.type.replace("_", " "), event.zone || event.line || event.slot].filter(Boolean).join(": "));
+  put("strong", "what", [event.type.replace("_", " "), 
+    event.zone || event.line || event.slot || event.kind || event.name || event.state].filter(Boolean).join(": "));
   put("span", "why", because(event) + (event.media_s === null ? "" : `; ${event.media_s.toFixed(1)} s into the clip`));
   byId("events").prepend(item);
   while (byId("events").children.length > SHOWN_EVENTS) byId("events").lastChild.remove();
