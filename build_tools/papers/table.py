@@ -15,8 +15,8 @@ INTRODUCTION = """\
 # Beside the papers
 
 One command goes from data to a row: the baseline is trained, its recipe is run by the same code as `edge-build
-compress`, and the bundle is read back and measured by the same code as `edge-build evaluate`. Not every shipped
-bundle is what that command gives today: the notes below say which.
+compress`, and the bundle is read back and measured by the same code as `edge-build evaluate`. Every shipped bundle is
+what that command gave.
 
     edge-build papers --mnist DIR               # all rows
     edge-build papers --mnist DIR --row NAME    # one of them
