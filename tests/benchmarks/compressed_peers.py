@@ -52,6 +52,7 @@ class Peer:
 
 PEERS = {
     "yunet_s": Peer("yunet_s", "Apache-2.0", FACES, 44_000, "ap8"),
+    "yunet_s_everything": Peer("yunet_s", "Apache-2.0", FACES, 44_000, "ap8"),
     "ultraface_rfb": Peer("ultraface_rfb_320", "MIT", FACES, 150_000, "ap8"),
     "yolox_nano": Peer("yolox_nano_416", "Apache-2.0", SCENES, None, "ap50"),
     "mnist_cnn": Peer("mnist_cnn_cntk", "MIT", ("data/mnist", ""), None, "error"),
