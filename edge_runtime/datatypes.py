@@ -205,13 +205,13 @@ class Event:
         media_s: position in the clip; None for a live camera or an event about the node.
         frame_wh: size of the frame its box refers to; None without a track.
         track: the track it is about, if any.
+        snapshot: topic of the retained picture that shows its track; None: there is none. Added by publishing.
         count: number of events lost, of `events_dropped`.
         kind: what is wrong with the camera, of `tamper` and `tamper_clear`.
         direction: which way a line was crossed, of `line_cross`.
         state: in what state its subject is now, where the type alone does not say it; of `identity`, `known` or
             `unknown`.
         name: who it is, of `identity`; None: unknown, or names are kept back.
-        snapshot: topic of the retained picture that shows its track; None: there is none. Added by publishing.
     """
 
     type: EventType
