@@ -39,12 +39,12 @@ def run(args: argparse.Namespace) -> int:
 
     from build_tools.evaluation.latency import WARM_UP_ROUNDS, Candidate, bench
 
-    # An ONNX file and the bundle made of it share a stem.
     stems = [path.stem for path, _ in args.models]
-    models = [
-        Candidate(path.stem if stems.count(path.stem) == 1 else str(path), path, size or args.size)
-        for path, size in args.models
-    ]
+    models = []
+    for path, size in args.models:
+        # An ONNX file and the bundle made of it share a stem, and so does one file at two sizes.
+        shared = str(path) if size is None else f"{path}@{size[0]}x{size[1]}"
+        models.append(Candidate(path.stem if stems.count(path.stem) == 1 else shared, path, size or args.size))
     with tqdm(total=args.rounds + WARM_UP_ROUNDS, desc="timing", disable=not sys.stderr.isatty()) as bar:
         timings = bench(models, args.rounds, args.threads, bar.update)
     if args.json:

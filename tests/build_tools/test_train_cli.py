@@ -258,7 +258,7 @@ def test_bench_prints_ratios_to_the_first_model(trained: Path, capsys: pytest.Ca
     assert main(["bench", model, f"{model}@192x192", "--size", "64x64", "--rounds", "5", "--json"]) == 0
     first, second = json.loads(capsys.readouterr().out)["models"]
     assert set(first) == {"name", "median_ms", "ratio", "ratio_ci"}
-    assert (first["name"], first["ratio"]) == ("tiny", 1.0)
+    assert (first["name"], first["ratio"], second["name"]) == (model, 1.0, f"{model}@192x192")
     assert second["ratio"] > 1  # nine times the pixels
     assert second["ratio_ci"][0] <= second["ratio"] <= second["ratio_ci"][1]
 
