@@ -14,6 +14,7 @@ from edge_runtime.datatypes import BgrImage, Picture, Yuv420
 from edge_runtime.decoding import decode
 from edge_runtime.engine import Engine, open_model, padded_wh
 from edge_runtime.errors import ConfigError, FormatError
+from edge_runtime.geometry import iou
 from edge_runtime.imaging.part import part_bgr
 from edge_runtime.plates.adapter import FinderAdapter, adapter_path, read_adapter
 from edge_runtime.plates.session import AdaptedNetwork
@@ -22,8 +23,15 @@ LABEL = "license_plate"
 FIELD = "plates.finder"
 AROUND = 0.06
 """A tracker's box lags behind the vehicle: so much of its sides is looked at around it."""
-SCORE_MIN = 0.3
+SCORE_MIN = 0.15
 IOU_MAX = 0.5
+SUGGESTED = 3
+"""So many places of the first look are looked at again,"""
+CLOSER = 3.5
+"""in a window of so many times their width: on vehicles of the training pictures the boxes that overlap a plate by half
+rise from 0.58 to 0.66."""
+SAME_IOU = 0.2
+"""It is the same plate where both looks' boxes overlap so much."""
 
 Box = NDArray[np.float32]
 """float32 [4], xyxy in the picture's pixels."""
@@ -125,30 +133,55 @@ class AdaptedFinder:
 def plate_in(picture: Picture, vehicle: Sequence[float], finder: Finder) -> tuple[Box, float] | None:
     """The surest plate on a vehicle, in the picture's pixels, and its score; None: none is seen.
 
+    What a look at the whole vehicle suggests is looked at again, closer: boxes are tighter there, and a lamp or a
+    sticker that passed for a plate from afar does so no more.
+
     Args:
         picture: the frame at native pixels.
         vehicle: its box, xyxy.
         finder: the network.
 
+    Returns:
+        The box, and the product of both looks' scores.
+
     Raises:
         InferenceError: the network failed.
     """
-    seen = around(picture, vehicle)
+    boxes, scores = _look(picture, vehicle, AROUND, finder)
+    middle = (boxes[:, :2] + boxes[:, 2:]) / 2
+    inside = np.flatnonzero(((middle >= vehicle[:2]) & (middle < vehicle[2:])).all(1))[:SUGGESTED]
+    best: tuple[Box, float] | None = None
+    for box, score in zip(boxes[inside], scores[inside], strict=True):
+        near, near_scores = _look(picture, [float(edge) for edge in _window(box)], 0.0, finder)
+        same = np.flatnonzero(iou(near, box[None])[:, 0] >= SAME_IOU)
+        if len(same) and (best is None or score * near_scores[same[0]] > best[1]):
+            best = near[same[0]], float(score * near_scores[same[0]])
+    return best
+
+
+def _window(box: Box) -> Box:
+    """Where the second look goes: as wide as `CLOSER` plates, and in the shape that vehicles have."""
+    middle, width = (box[:2] + box[2:]) / 2, CLOSER * float(box[2] - box[0])
+    half = np.array([width / 2, width * 5 / 12], np.float32)
+    return np.asarray(np.concatenate([middle - half, middle + half]), np.float32)
+
+
+def _look(
+    picture: Picture, window: Sequence[float], share: float, finder: Finder
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Boxes in the picture's pixels, and their scores, of what a window and a share of its sides around it show."""
+    seen = around(picture, window, share)
     if seen is None:
-        return None
+        return np.zeros((0, 4), np.float32), np.zeros(0, np.float32)
     part, corner = seen
     scale = min(finder.size_wh[0] / part.shape[1], finder.size_wh[1] / part.shape[0])
     small_wh = max(1, round(part.shape[1] * scale)), max(1, round(part.shape[0] * scale))
     how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     boxes, scores = finder(np.asarray(cv2.resize(part, small_wh, interpolation=how), np.uint8))
     back = np.array([part.shape[1] / small_wh[0], part.shape[0] / small_wh[1]] * 2, np.float32)
-    boxes = boxes * back + np.array(corner * 2, np.float32)
-    middle = (boxes[:, :2] + boxes[:, 2:]) / 2
-    inside = ((middle >= vehicle[:2]) & (middle < vehicle[2:])).all(1) & (boxes[:, 2:] > boxes[:, :2]).all(1)
-    if not inside.any():
-        return None
-    best = int(np.flatnonzero(inside)[0])
-    return boxes[best], float(scores[best])
+    boxes = np.asarray(boxes * back + np.array(corner * 2, np.float32), np.float32)
+    real = (boxes[:, 2:] > boxes[:, :2]).all(1)
+    return boxes[real], scores[real]
 
 
 def around(picture: Picture, box: Sequence[float], share: float = AROUND) -> tuple[BgrImage, tuple[int, int]] | None:

@@ -56,7 +56,7 @@ class PlateNetworks:
 class PlateLooker:
     """One verb: `look`.
 
-    A frame costs at most one run of the finder and one of the reader, however many vehicles there are.
+    A frame costs at most four runs of the finder and one of the reader, however many vehicles there are.
 
     Args:
         networks: between a picture and a text.

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from edge_runtime.config import PlatesConfig
-from edge_runtime.datatypes import BgrImage, Track
+from edge_runtime.datatypes import BgrImage, Picture, Track, Yuv420
 from edge_runtime.errors import ConfigError
 from edge_runtime.plate_recognition import PlateRecognition
+from edge_runtime.plates.finder import plate_in
 from edge_runtime.plates.looker import EVERY_S, PlateLooker, PlateNetworks
 from edge_runtime.plates.reading import Reading
 
@@ -66,6 +68,36 @@ def track(id_: int, box: Box = CAR, *, label: str = "car", lost: bool = False, c
 def looks(looker: PlateLooker, picture: BgrImage, tracks: Sequence[Track], times: int = 1) -> list[int | None]:
     found = [looker.look(picture, tracks, round(i * EVERY_S * 1e9), lambda _: True) for i in range(times)]
     return [None if seen is None else seen.track for seen in found]
+
+
+@pytest.mark.parametrize("yuv", [False, True])
+def test_a_plate_is_found_in_pixels_of_the_frame(yuv: bool) -> None:
+    picture: Picture = scene((150, 190, 250, 215))
+    if yuv:
+        i420 = cv2.cvtColor(picture, cv2.COLOR_BGR2YUV_I420)
+        u, v = (i420[row : row + 100].reshape(200, 350) for row in (400, 500))
+        picture = Yuv420(i420[:400], u, v)
+    found = plate_in(picture, CAR, MagentaFinder())
+    assert found is not None
+    np.testing.assert_allclose(found[0], (150, 190, 250, 215), atol=3)
+    assert plate_in(picture, (900, 100, 1000, 220), MagentaFinder()) is None
+
+
+def test_what_lies_beside_the_vehicle_is_not_its_plate() -> None:
+    assert plate_in(scene((302, 190, 310, 215)), CAR, MagentaFinder()) is None
+
+
+@dataclass
+class Forgetful(MagentaFinder):
+    """Sees a plate from afar alone."""
+
+    def __call__(self, bgr: BgrImage) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        boxes, scores = super().__call__(bgr)
+        return (boxes, scores) if self.looked == 1 else (boxes[:0], scores[:0])
+
+
+def test_what_is_no_plate_on_a_closer_look_is_none() -> None:
+    assert plate_in(scene((150, 190, 250, 215)), CAR, Forgetful()) is None
 
 
 def test_a_plate_is_cut_a_little_wider_than_it_is_and_read_at_native_pixels() -> None:

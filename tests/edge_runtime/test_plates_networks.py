@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 from onnx import TensorProto
 
-from edge_runtime.datatypes import Yuv420
 from edge_runtime.errors import ConfigError, FormatError
-from edge_runtime.plates.finder import AdaptedFinder, PlateFinder, open_finder, plate_in
+from edge_runtime.plates.finder import AdaptedFinder, PlateFinder, open_finder
 from edge_runtime.plates.reader import PlateReader, open_reader
 from tests.plate_models import READER, striped, write_finder, write_striped_reader
 
@@ -93,28 +92,6 @@ def test_an_answer_without_scores_is_refused(tmp_path: Path) -> None:
     path = write_finder(tmp_path / "flat.onnx", [[1, 2, 3, 4]] * 2, FINDER)
     with pytest.raises(FormatError, match="no boxes whose number 4 is a score; check `along` and `score`"):
         AdaptedFinder(path)
-
-
-@pytest.mark.parametrize("yuv", [False, True])
-def test_the_surest_plate_is_told_in_pixels_of_the_frame(tmp_path: Path, yuv: bool) -> None:
-    # A vehicle of 200x120 with 6 % around it is 224x134 or so; fitted into 96x64 that is a scale of about 0.43.
-    finder = AdaptedFinder(write_finder(tmp_path / "rows.onnx", ROWS, FINDER))
-    picture = np.zeros((480, 640, 3), np.uint8)
-    half = np.full((240, 320), 128, np.uint8)
-    frame = Yuv420(picture[..., 0], half, half) if yuv else picture
-    found = plate_in(frame, (300, 200, 500, 320), finder)
-    assert found is not None
-    box, score = found
-    assert score == pytest.approx(0.9)
-    np.testing.assert_allclose(
-        box, [288 + 40 / 0.4286, 192 + 20 / 0.4286, 288 + 64 / 0.4286, 192 + 28 / 0.4286], atol=1.5
-    )
-    assert plate_in(frame, (700, 200, 800, 320), finder) is None
-
-
-def test_what_lies_beside_the_vehicle_is_not_its_plate(tmp_path: Path) -> None:
-    finder = AdaptedFinder(write_finder(tmp_path / "rows.onnx", [[0, 0, 2, 2, 0.9, 0]], FINDER))
-    assert plate_in(np.zeros((480, 640, 3), np.uint8), (300, 200, 500, 320), finder) is None
 
 
 def test_a_network_that_knows_no_plates_is_refused() -> None:
