@@ -12,10 +12,12 @@ import sys
 from pathlib import Path
 
 import cv2
+import jsonschema
 import numpy as np
 import pytest
 
 from build_tools.data.plate_drawing import STYLES, draw
+from edge_runtime.publishing.payload import json_schema
 from edge_runtime.shipped import shipped
 
 pytestmark = pytest.mark.timeout(600)
@@ -73,6 +75,9 @@ def replay(clip: Path, *settings: str, explain: bool = False) -> str:
 
 def told(printed: str) -> list[tuple[str, str | None]]:
     documents = [json.loads(line) for line in printed.splitlines()]
+    validator = jsonschema.Draft202012Validator(json_schema())
+    for document in documents:
+        validator.validate(document)
     return [(d["state"], d["name"]) for d in documents if d["type"] == "plate"]
 
 
