@@ -29,7 +29,7 @@ SUGGESTED = 3
 """So many places of the first look are looked at again,"""
 CLOSER = 3.5
 """in a window of so many times their width: on vehicles of the training pictures the boxes that overlap a plate by half
-rise from 0.58 to 0.66."""
+rise from 0.69 to 0.76, and those somewhere else fall from 0.24 to 0.17."""
 SAME_IOU = 0.2
 """It is the same plate where both looks' boxes overlap so much."""
 
