@@ -27,6 +27,8 @@ class DataEntry:
     labels: str = setting("", "COCO-form JSON, or slots JSON")
     images: str = setting("", "folder its file names are relative to")
     slots: str = setting("", "source of parking frames to read from a slots JSON; empty: COCO form")
+    plates: str = setting("", "source of a plate-text pack to read (a list with texts, its train split)")
+    drawn: int = setting(0, "plates that are drawn, in place of a pack", low=0)
     persons: str = setting("", "part of an identity pack (a folder a person and split.json) to read; empty: COCO form")
     repeat: int = setting(1, "times an epoch shows its pictures", low=1, high=16)
 
@@ -48,10 +50,10 @@ class TeacherEntry:
 class NetEntry:
     """The network: its family, widths and depths."""
 
-    family: Literal["centre", "pyramid", "patch", "points"] = setting(
+    family: Literal["centre", "pyramid", "patch", "points", "reader"] = setting(
         "centre",
         "centre: heat maps at stride 8 | pyramid: scores and boxes at strides 8, 16 and 32 | patch: one probability | "
-        "points: of a crop",
+        "points: of a crop | reader: a line of characters",
     )
     stem: int = setting(16, "channels at stride 2", low=1)
     widths: tuple[int, int, int, int] = setting((32, 64, 64, 96), "channels at strides 4, 8, 16, 32", low=1)
@@ -96,20 +98,24 @@ class PhaseEntry:
 class EvaluationEntry:
     """What accuracy is measured on, before the first pass and after each."""
 
-    kind: Literal["agreement", "mnist", "coco", "slots", "points", "identity", "none"] = setting(
+    kind: Literal["agreement", "mnist", "coco", "slots", "points", "identity", "plates", "none"] = setting(
         "agreement",
         "agreement: outputs against the input model's on calibration data, no labels | mnist | coco | slots | "
-        "points: on faces the training holds back | identity: persons of a pack's train part | none",
+        "points: on faces the training holds back | identity: persons of a pack's train part | plates: of a "
+        "plate-text pack's | none",
     )
-    data: str = setting("", "MNIST folder, COCO-form JSON, slots JSON, or identity folder; relative to the recipe")
-    images: str = setting("", "coco, slots: folder its file names are relative to")
+    data: str = setting(
+        "", "MNIST folder, COCO-form JSON, slots or plates JSON, or identity folder; relative to the recipe"
+    )
+    images: str = setting("", "coco, slots, plates: folder its file names are relative to")
     decoder: Literal["centre", "yunet", "ultraface", "yolox"] = setting("centre", "coco: how outputs are read")
     metric: str = setting("", "main figure: error, ap8, ap50 ...; empty: the kind's own")
     split: Literal["validation", "test"] = setting("validation", "mnist: the last 5,000 training digits | test")
     sources: tuple[str, ...] = setting((), "coco: only pictures of these sources; empty: all")
     held_out: float = setting(
         0.0,
-        "coco, identity: only the share of pictures or persons that a training with this held_out never sees; 0: all",
+        "coco, identity, plates: only the share of pictures or persons that a training with this held_out never sees; "
+        "0: all",
         low=0,
         high=1,
     )
@@ -165,7 +171,7 @@ class Recipe:
     """A whole recipe."""
 
     name: str = setting("", "name of the model")
-    task: Literal["attention", "detector", "classifier", "landmarks", "embedder"] = setting(
+    task: Literal["attention", "detector", "classifier", "landmarks", "embedder", "reader"] = setting(
         "attention", "what the runtime uses it for"
     )
     classes: tuple[str, ...] = setting((), "classes in the order of the network's outputs")
@@ -231,7 +237,7 @@ def load(path: Path) -> Recipe:
     for w, h in recipe.train.sizes_wh:
         if w % 32 or h % 32 or (recipe.train.view == "crop" and w != h):
             raise RecipeError(f"{path}: train.sizes_wh has {w}x{h}: must be multiples of 32, and square for crops")
-    if recipe.task not in ("classifier", "landmarks"):  # whose classes are no labels
+    if recipe.task not in ("classifier", "landmarks", "reader"):  # whose classes are no labels
         recipe.members()
     return recipe
 

@@ -19,6 +19,7 @@ from edge_runtime.datatypes import TamperKind
 from edge_runtime.errors import ConfigError
 from edge_runtime.rules import LineConfig as LineConfig
 from edge_runtime.rules import ParkingConfig as ParkingConfig
+from edge_runtime.rules import PlatesConfig as PlatesConfig
 from edge_runtime.rules import SlotConfig as SlotConfig
 from edge_runtime.rules import ZoneConfig as ZoneConfig
 from edge_runtime.settings import setting
@@ -198,6 +199,7 @@ class Config:
     parking: ParkingConfig = field(default_factory=ParkingConfig)
     tamper: TamperConfig = field(default_factory=TamperConfig)
     identity: IdentityConfig = field(default_factory=IdentityConfig)
+    plates: PlatesConfig = field(default_factory=PlatesConfig)
     privacy: PrivacyConfig = field(default_factory=PrivacyConfig)
     outbox: OutboxConfig = field(default_factory=OutboxConfig)
     mqtt: MqttConfig = field(default_factory=MqttConfig)

@@ -210,8 +210,8 @@ class Event:
         kind: what is wrong with the camera, of `tamper` and `tamper_clear`.
         direction: which way a line was crossed, of `line_cross`.
         state: in what state its subject is now, where the type alone does not say it; of `identity`, `known` or
-            `unknown`.
-        name: who it is, of `identity`; None: unknown, or names are kept back.
+            `unknown`; of `plate`, `allowed`, `near` or `unknown`.
+        name: who it is, of `identity`, or the text of a `plate`; None: unknown, or kept back.
     """
 
     type: EventType

@@ -21,10 +21,11 @@ from edge_runtime.geometry import Boxes, non_maximum_suppression
 F32 = NDArray[np.float32]
 Found = tuple[Boxes, F32, NDArray[np.int32]]
 """Boxes [n, 4] xyxy in input pixels, scores [n] and classes [n], best first."""
-Decoding = Literal["centre-map", "levels", "probability", "points"]
+Decoding = Literal["centre-map", "levels", "probability", "points", "steps"]
 """`probability`: no boxes, one number a class for each patch; read by `detection.classifier`.
-`points`: x and y for each class, as fractions of the patch; read by `identity.landmarks`."""
-DECODINGS: tuple[Decoding, ...] = ("centre-map", "levels", "probability", "points")
+`points`: x and y for each class, as fractions of the patch; read by `identity.landmarks`.
+`steps`: the probability of each class, and of none, at each step along a row; read by `plates.reading`."""
+DECODINGS: tuple[Decoding, ...] = ("centre-map", "levels", "probability", "points", "steps")
 
 MAX_PEAKS = 128
 """Peaks looked at, best first: more are not objects, and suppression is quadratic."""

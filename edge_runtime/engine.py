@@ -25,7 +25,7 @@ class ModelFacts:
 
     Attributes:
         name: of the model.
-        task: `attention`, `detector`, `classifier` or `landmarks`.
+        task: `attention`, `detector`, `classifier`, `landmarks` or `reader`.
         classes: in the order of its maps.
         size_wh: the input it was trained and measured at; other sizes work too.
         size_multiple: input sides are padded to this.
@@ -49,6 +49,8 @@ class ModelFacts:
             return {"probability": (len(self.classes), self.strides[0])}
         if self.decoding == "points":
             return {"points": (2 * len(self.classes), self.strides[0])}
+        if self.decoding == "steps":
+            return {"steps": (len(self.classes) + 1, self.strides[0])}
         return {"heat": (len(self.classes), self.strides[0]), "box": (4, self.strides[0])}
 
 
@@ -112,7 +114,8 @@ class OnnxEngine:
         except InferenceError as error:
             raise FormatError(f"{self.path}: does not take pictures of {w}x{h}: {error}") from error
         for values, (name, (channels, stride)) in zip(maps, wanted.items(), strict=True):
-            shape = (1, channels, h // stride, w // stride)
+            # A reader's steps are a single row, whatever the height.
+            shape = (1, channels, 1 if name == "steps" else h // stride, w // stride)
             if values.shape != shape:
                 raise FormatError(
                     f"{self.path}: gives {name} {values.shape}, expected {shape}; rebuild it with edge-build"

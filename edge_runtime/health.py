@@ -13,8 +13,8 @@ from edge_runtime.clock import Clock
 from edge_runtime.errors import StorageError
 
 STAGES = (
-    "attention", "cropping", "detection", "tracking", "events", "identity", "tamper", "slots", "outbox", "showing",
-    "frame",
+    "attention", "cropping", "detection", "tracking", "events", "identity", "plates", "tamper", "slots", "outbox",
+    "showing", "frame",
 )  # fmt: skip
 """In the order of the flow; `frame` is the whole way of a frame, `showing` the picture drawn for people."""
 

@@ -22,6 +22,8 @@ from edge_runtime.events.parking import Parking
 from edge_runtime.events.tamper import SCENE, Tamper
 from edge_runtime.health import Health
 from edge_runtime.identity.reader import FaceNetworks
+from edge_runtime.plate_recognition import PlateRecognition
+from edge_runtime.plates.looker import PlateNetworks
 from edge_runtime.recognition import Recognition
 from edge_runtime.tracking.tracker import Tracker
 
@@ -73,6 +75,9 @@ class Pipeline:
         self._recognition = None
         if config.identity.enabled:
             self._recognition = Recognition(config, faces or FaceNetworks.of(config.identity), listener)
+        self._plates = None
+        if config.plates.enabled:
+            self._plates = PlateRecognition(config.plates, PlateNetworks.of(config.plates), listener)
         self._tamper = Tamper(config.tamper)
         self.parking = Parking(config.slots, config.parking)
         self._classifier = _slot_classifier(config)
@@ -120,6 +125,9 @@ class Pipeline:
         if self._recognition is not None:
             with health.stage("identity"):
                 events += self._recognition.update(frame.main, tracked, self._last)
+        if self._plates is not None:
+            with health.stage("plates"):
+                events += self._plates.update(frame.main, tracked, self._last)
         with health.stage("tamper"):
             events += self._tamper.update(frame.lores, self._last)
         # A camera that is covered or turned away sees no slots.
@@ -160,6 +168,8 @@ class Pipeline:
         """The events that end what is still going on: the clip is over, or the program stops."""
         if self._recognition is not None:
             self._recognition.finish()
+        if self._plates is not None:
+            self._plates.finish()
         return self.events.finish(self._last) if self._last is not None else []
 
 

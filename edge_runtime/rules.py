@@ -1,4 +1,4 @@
-"""What a user draws on the picture: zones, lines and parking slots, and how they are judged.
+"""What a user draws on the picture: zones, lines and parking slots, how they are judged, and which plates are his.
 
 Points are shares of the frame (0 to 1, x to the right, y down), so that they survive a change of resolution.
 """
@@ -8,9 +8,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from edge_runtime import polygons
 from edge_runtime.events import schedule
+from edge_runtime.plates.matching import plain
 from edge_runtime.polygons import Point
 from edge_runtime.settings import required, setting, toml
 
@@ -88,6 +90,32 @@ class ParkingConfig:
     model: str = setting("slot_classifier", "a model in models/ by name, or a path")
     every_s: float = setting(1.0, "seconds between two looks at the slots", low=0.1)
     min_dwell_s: float = setting(10.0, "a slot is occupied, or free, this long before it is told", low=0)
+
+
+@dataclass(frozen=True, slots=True)
+class PlatesConfig:
+    """Which plate it is: read on vehicles, and compared with a list."""
+
+    enabled: bool = setting(False, "read the plates of vehicles; plates are personal data: say so where you do it")
+    allow: tuple[str, ...] = setting((), "plates that are expected; blanks, dots and dashes do not count")
+    finder: str = setting("plate_finder", "a model in models/ by name, or a path")
+    reader: str = setting("plate_reader", "a model in models/ by name, or a path with NAME.adapter.toml beside it")
+    min_width_px: int = setting(60, "plates with fewer pixels across in the frame are not read", low=16)
+    readings: int = setting(3, "readings that agree before anything is said of a plate", low=1, high=12)
+    sure: float = setting(0.6, "how sure they must be of its worst character", low=0, high=1)
+    tell: Literal["listed", "read", "none"] = setting(
+        "listed", "events carry: listed: the plate of the list, of others nothing | read: what was read | none: neither"
+    )
+
+    def __post_init__(self) -> None:
+        seen: dict[str, int] = {}
+        for i, text in enumerate(self.allow):
+            bare = plain(text)
+            if not 3 <= len(bare) <= 12:
+                raise ValueError(f"allow[{i}] = {toml(text)}: a plate has 3 to 12 letters and digits")
+            if bare in seen:
+                raise ValueError(f"allow[{i}] = {toml(text)}: is allow[{seen[bare]}] once more; leave one out")
+            seen[bare] = i
 
 
 def check_names(tables: Sequence[tuple[str, Sequence[ZoneConfig | LineConfig | SlotConfig]]]) -> None:

@@ -11,7 +11,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 RUNTIME = sorted((ROOT / "edge_runtime").rglob("*.py"))
 SOURCES = RUNTIME + sorted((ROOT / "build_tools").rglob("*.py"))
-FLOW = ("capture", "attention", "cropping", "detection", "tracking", "identity", "events", "publishing", "web")
+FLOW = (
+    "capture", "attention", "cropping", "detection", "tracking", "identity", "plates", "events", "publishing", "web",
+)  # fmt: skip
 LAZY = ("paho", "aiohttp", "picamera2", "amqtt")
 
 

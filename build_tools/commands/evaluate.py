@@ -1,4 +1,4 @@
-"""`edge-build evaluate`: average precision and recall on a labelled set, the error on MNIST, or that of an embedder."""
+"""`edge-build evaluate`: precision and recall on a labelled set, the error on MNIST, of an embedder or of a reader."""
 
 from __future__ import annotations
 
@@ -34,9 +34,11 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "--landmarks", type=Path, metavar="MODEL", help="aligns faces (default: our landmark head); yunet_n.onnx"
     )
     persons.add_argument(
-        "--adapter", type=Path, metavar="TOML", help="how MODEL wants faces (default: the one beside it, or dlib's)"
+        "--adapter", type=Path, metavar="TOML", help="how MODEL wants faces or plates (default: beside it, or ours)"
     )
     persons.add_argument("--plot", type=Path, metavar="F.png", help="draw the verification curves")
+    plates = evaluate.add_argument_group("plates")
+    plates.add_argument("--plates", type=Path, metavar="DIR", help="plate-text pack: what a plate reader reads wrongly")
     evaluate.add_argument("--json", action="store_true", help="all figures, for machines")
     evaluate.set_defaults(run=run)
 
@@ -47,8 +49,12 @@ def run(args: argparse.Namespace) -> int:
         return _digits(args)
     if args.identity:
         return _persons(args)
+    if args.plates:
+        return _plates(args)
     if not (args.data and args.images):
-        raise RecipeError("evaluate needs --data and --images, --mnist or --identity; see `edge-build evaluate --help`")
+        raise RecipeError(
+            "evaluate needs --data and --images, --mnist, --identity or --plates; see `edge-build evaluate --help`"
+        )
     from dataclasses import replace
 
     from tqdm import tqdm
@@ -109,6 +115,26 @@ def _persons(args: argparse.Namespace) -> int:
         f"{found['pairs_same']:,} pairs of one person, {found['pairs_other']:,} of two; threshold "
         f"{found['threshold']:.3f}; {found['model_bytes']:,} bytes and {found['landmarks_bytes']:,} for landmarks"
     )
+    return 0
+
+
+def _plates(args: argparse.Namespace) -> int:
+    from build_tools.evaluation.plates import evaluate_plates
+    from edge_runtime.plates.adapter import ReaderAdapter, adapter_path, read_adapter_file
+    from edge_runtime.shipped import shipped
+
+    beside = adapter_path(args.model)
+    path = args.adapter or (beside if beside.is_file() else shipped("plate_reader.adapter.toml"))
+    found = evaluate_plates(args.model, args.plates, read_adapter_file(ReaderAdapter, path))
+    if args.json:
+        print(json.dumps(found, indent=1))
+        return 0
+    for name, row in {**found["by_source"], "all": found}.items():
+        print(
+            f"{name:<6} {row['whole']:.3f} of {row['plates']:.0f} plates wholly right, "
+            f"{row['error']:.4f} of the characters wrong"
+        )
+    print(f"{found['model_bytes']:,} bytes")
     return 0
 
 

@@ -32,6 +32,10 @@ def run(args: argparse.Namespace) -> int:
         from build_tools.training.points_trainer import PointsTrainer
 
         PointsTrainer(args.recipe, out).run()
+    elif what.task == "reader":
+        from build_tools.training.reader_trainer import ReaderTrainer
+
+        ReaderTrainer(args.recipe, out).run()
     else:
         from build_tools.training.trainer import Trainer
 

@@ -67,6 +67,8 @@ class Strength:
     mosaic: float = setting(0.3, "share of pictures that are put together from four", low=0, high=1)
     zoom_low: float = setting(0.6, "smallest zoom, around the letterbox fit", low=0.05, high=20)
     zoom_high: float = setting(1.6, "largest zoom", low=0.05, high=20)
+    object_low: float = setting(0.15, "view crop: smallest share of a crop that its object fills", low=0.01, high=1)
+    object_high: float = setting(0.95, "view crop: largest share", low=0.01, high=2)
     flip: float = setting(0.5, "share of pictures that are mirrored", low=0, high=1)
     grey: float = setting(0.1, "share without colour", low=0, high=1)
     blur: float = setting(0.15, "share out of focus", low=0, high=1)
@@ -130,7 +132,7 @@ def around(rng: np.random.Generator, box_xyxy: F32, from_wh: tuple[int, int], si
     """A random square window as the planner would cut it around a region, onto a crop of `side` pixels."""
     x1, y1, x2, y2 = (float(v) for v in box_xyxy)
     longest = max(x2 - x1, y2 - y1, 2.0)
-    share = float(np.exp(rng.uniform(np.log(0.15), np.log(0.95))))  # of the crop that the object fills
+    share = float(np.exp(rng.uniform(np.log(how.object_low), np.log(how.object_high))))
     zoom = max(side * share / longest, 0.75 * side / max(from_wh))  # a crop never shows much beyond the frame
     # The window's centre wanders as far as keeps most of the object inside.
     slack = max(side - longest * zoom, 0.15 * side) * 0.5

@@ -18,7 +18,7 @@ from build_tools.data.pictures import InputEntry, Preparation, drawn, find_pictu
 from build_tools.errors import DataError
 from build_tools.passes.contract import Calibration, Feed
 from build_tools.recipe import CalibrationEntry, EmbeddingEntry
-from edge_runtime.identity.embedder import blob
+from edge_runtime.imaging.blob import blob
 
 Sides = tuple[int | None, ...]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
@@ -12,10 +12,18 @@ F32 = NDArray[np.float32]
 Effect = Callable[[np.random.Generator, F32], F32]
 
 
-def relit(rng: np.random.Generator, patches: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Each patch of [n, h, w, 3] in another light; one in six stays as it is."""
+def relit(
+    rng: np.random.Generator, patches: NDArray[np.uint8], effects: Sequence[tuple[Effect, float]] | None = None
+) -> NDArray[np.uint8]:
+    """Each patch of [n, h, w, 3] in another light; one in six stays as it is.
+
+    Args:
+        rng: of everything random.
+        patches: uint8.
+        effects: what may happen, in this order, and how often; None: `EFFECTS`.
+    """
     x = patches.astype(np.float32)
-    for effect, chance in EFFECTS:
+    for effect, chance in EFFECTS if effects is None else effects:
         at = np.flatnonzero(rng.random(len(x)) < chance)
         if len(at):
             x[at] = effect(rng, x[at])
@@ -101,3 +109,7 @@ EFFECTS: tuple[tuple[Effect, float], ...] = (
     (_lamp, 0.15), (_blur, 0.2), (_noise, 0.4),
 )  # fmt: skip
 """What may happen, in this order, and how often."""
+LIGHT: tuple[tuple[Effect, float], ...] = (
+    (_shaded, 0.2), (_contrast, 0.4), (_tint, 0.6), (_night, 0.15), (_fog, 0.1), (_lamp, 0.12),
+)  # fmt: skip
+"""Light alone: nothing in the way of what is to be read, and neither blur nor noise."""

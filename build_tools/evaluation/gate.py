@@ -17,6 +17,7 @@ from build_tools.data.pictures import Preparation, read_bgr
 from build_tools.errors import DataError, RecipeError
 from build_tools.evaluation.detection import Scored, report
 from build_tools.evaluation.identity import Persons
+from build_tools.evaluation.plates import Plates
 from build_tools.evaluation.points import Points
 from build_tools.evaluation.slots import Slots
 from build_tools.model import Model, save_onnx
@@ -57,6 +58,8 @@ def evaluator(recipe: Recipe, original: Model, calibration: Calibration | None, 
         return Digits(recipe, folder / entry.data)
     if entry.kind == "slots":
         return Slots(entry, folder)
+    if entry.kind == "plates":
+        return Plates(entry, folder)
     if entry.kind == "identity":
         return Persons(recipe, folder)
     if entry.decoder == "centre":

@@ -30,7 +30,8 @@ from build_tools.model import Model
 from build_tools.passes.activations import session
 from build_tools.passes.contract import Score
 from build_tools.recipe import Recipe
-from edge_runtime.identity.embedder import AdapterConfig, blob
+from edge_runtime.identity.embedder import AdapterConfig
+from edge_runtime.imaging.blob import blob
 
 F32 = NDArray[np.float32]
 FACES_PX = (20, 40, 80)

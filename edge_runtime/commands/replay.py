@@ -13,8 +13,8 @@ from edge_runtime.clock import Clock
 from edge_runtime.config import Config
 from edge_runtime.datatypes import Event, Track
 from edge_runtime.errors import ConfigError
+from edge_runtime.events import identity, plates
 from edge_runtime.events.explanation import Note
-from edge_runtime.events.identity import RULE
 from edge_runtime.health import Health
 from edge_runtime.pipeline import Pipeline
 from edge_runtime.publishing.payload import Ulids, encode
@@ -86,7 +86,9 @@ class Explained:
         self._needs = config.tracking.confirm_hits
         self._rules = [f"line {line.name}" for line in config.lines] + [f"zone {zone.name}" for zone in config.zones]
         if config.identity.enabled:
-            self._rules.append(RULE)
+            self._rules.append(identity.RULE)
+        if config.plates.enabled:
+            self._rules.append(plates.RULE)
         self._notes: dict[tuple[int, str], list[Note]] = {}
         self._tracks: dict[int, tuple[Track, float]] = {}
 

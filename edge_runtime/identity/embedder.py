@@ -19,6 +19,7 @@ from edge_runtime.datatypes import BgrImage
 from edge_runtime.engine import open_session
 from edge_runtime.errors import ConfigError, FormatError, InferenceError
 from edge_runtime.identity.alignment import Points
+from edge_runtime.imaging.blob import blob
 from edge_runtime.settings import build, read_toml, required, setting
 from edge_runtime.shipped import shipped
 
@@ -146,21 +147,6 @@ class OnnxEmbedder:
             ) from error
         if len(shape) < 2 or shape[0] != 1 or int(np.prod(shape)) < 2 or int(np.prod(shape)) > 4096:
             raise FormatError(f"{self._path}: gives {shape} for one face, no embedding; check identity.embedder")
-
-
-def blob(face: BgrImage, config: AdapterConfig) -> NDArray[np.float32]:
-    """The face as the network's input [1, 3, s, s], [1, 1, s, s] for grey, axes moved for nhwc."""
-    if config.colour == "grey":
-        # Rec. 601's weights, blue first.
-        values = np.asarray(face @ np.array([0.114, 0.587, 0.299], np.float32), np.float32)[..., None]
-    else:
-        values = (face[..., ::-1] if config.colour == "rgb" else face).astype(np.float32)
-    channels = values.shape[2]
-    mean, std = (np.array(v[:channels], np.float32) for v in (config.mean, config.std))
-    values = (values - mean) / std
-    if config.layout == "nchw":
-        values = values.transpose(2, 0, 1)
-    return np.ascontiguousarray(values[None], np.float32)
 
 
 def adapter_path(model: Path) -> Path:

@@ -90,6 +90,13 @@ def test_a_crop_keeps_its_boxes_on_its_pixels_and_shows_its_object() -> None:
     assert told > 50
 
 
+def test_an_object_fills_as_much_of_a_crop_as_the_recipe_says() -> None:
+    rng, how = np.random.default_rng(0), Strength(object_low=0.4, object_high=0.6)
+    shares = [100 * abs(float(around(rng, boxes_of([BOX])[0], PICTURE_WH, 128, how)[0, 0])) / 128 for _ in range(50)]
+    assert 0.4 <= min(shares) < 0.45
+    assert 0.55 < max(shares) <= 0.6
+
+
 def test_a_mosaic_keeps_the_boxes_of_its_quarters_on_their_pixels() -> None:
     told = 0
     for seed in range(40):

@@ -10,7 +10,8 @@ import pytest
 from onnx import TensorProto, helper
 
 from edge_runtime.errors import ConfigError, FormatError, InferenceError
-from edge_runtime.identity.embedder import ARCFACE, AdapterConfig, OnnxEmbedder, blob, open_embedder
+from edge_runtime.identity.embedder import ARCFACE, AdapterConfig, OnnxEmbedder, open_embedder
+from edge_runtime.imaging.blob import blob
 from edge_runtime.settings import toml
 
 ADAPTER = f"""

@@ -1,0 +1,147 @@
+"""The training of a plate reader: photos of plates and many more that are drawn, each seen anew every time."""
+
+from __future__ import annotations
+
+import copy
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import ctc_loss, log_softmax
+
+from build_tools import recipe as recipes
+from build_tools.data.coco import digest
+from build_tools.data.patch_light import LIGHT, relit
+from build_tools.data.plate_drawing import draw
+from build_tools.data.plate_glyphs import ALPHABET
+from build_tools.data.plate_text import PlateCrop, is_held_out, read_plates
+from build_tools.data.plate_views import varied
+from build_tools.errors import DataError, RecipeError
+from build_tools.evaluation.plates import CHARACTERS, plate_figures
+from build_tools.nets.centre import NetConfig, parameter_count
+from build_tools.nets.reader import INPUT_WH, STEP_PX, ReaderNet, Steps
+from build_tools.training.export import export_onnx, facts_of
+from build_tools.training.short_loop import learn
+from edge_runtime.plates.reader import stretched
+from edge_runtime.plates.reading import read_steps
+
+PHOTO_STRENGTH = 0.45
+"""How hard a photo is changed, over a drawn plate: it has seen a camera already."""
+DRAWN = "drawn"
+
+
+class ReaderTrainer:
+    """Trains the recipe's plate reader in `out`; one verb: `run`.
+
+    Args:
+        recipe_path: of a recipe whose net.family is reader.
+        out: folder.
+
+    Raises:
+        RecipeError: another alphabet or size, or more than a phase.
+    """
+
+    def __init__(self, recipe_path: Path, out: Path) -> None:
+        self.recipe = r = recipes.load(recipe_path)
+        self.digest = recipes.digest(recipe_path)  # now: the file may change or go while the training runs
+        self.recipe_path, self.out = recipe_path, out
+        if len(r.phases) != 1 or r.net.family != "reader" or r.size_wh != INPUT_WH:
+            raise RecipeError(f"{recipe_path}: a reader needs one phase, net.family = reader and size_wh = {INPUT_WH}")
+        if r.classes != tuple(ALPHABET):
+            raise RecipeError(f"{recipe_path}: classes must be the characters {ALPHABET}, one by one")
+
+    def run(self) -> Path:
+        """Train; the path of the exported ONNX.
+
+        Raises:
+            DataError: data cannot be read, or there is too little of it.
+        """
+        started = time.process_time()
+        r = self.recipe
+        torch.set_num_threads(r.train.threads)
+        torch.manual_seed(r.seed)
+        plates, held = self._plates()
+        if len(plates) < r.train.batch or not held:
+            raise DataError(f"{self.recipe_path}: {len(plates)} plates to learn from and {len(held)} held out: too few")
+        net = ReaderNet(len(ALPHABET), NetConfig(r.net.stem, r.net.widths, r.net.depths, r.net.neck))
+        net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        average = copy.deepcopy(net).eval()
+        photos = sum(p.source != DRAWN for p in plates)
+        print(
+            f"{r.name}: {parameter_count(net):,} parameters, {photos:,} photos (an epoch shows some often) and "
+            f"{len(plates) - photos:,} drawn plates to learn from, {len(held)} held out",
+            flush=True,
+        )
+
+        def lesson(rng: np.random.Generator, chosen: NDArray[np.intp]) -> Tensor:
+            mine = [plates[i] for i in chosen]
+            seen = [varied(rng, p.bgr, INPUT_WH, 1.0 if p.source == DRAWN else PHOTO_STRENGTH) for p in mine]
+            said = net(_tensor(relit(rng, np.stack(seen), LIGHT)))
+            return _reading_loss(said, [p.text for p in mine])
+
+        history = learn(
+            r, net, average, len(plates), lesson, lambda: figures_of(average, held)["error"], started
+        )  # fmt: skip
+        self.out.mkdir(parents=True, exist_ok=True)
+        (self.out / "history.json").write_text(json.dumps({"epochs": history}, indent=1))
+        for source in dict.fromkeys(p.source for p in held):
+            print(source, figures_of(average, [p for p in held if p.source == source]), flush=True)
+        facts = facts_of(
+            r, "steps", [STEP_PX], 1,
+            {
+                "recipe_sha256": self.digest,
+                "data_sha256": digest([self.recipe_path.parent / d.labels for d in r.data if d.labels]),
+                "epochs": r.phases[0].epochs,
+                "cpu_s": round(time.process_time() - started),
+                "parameters": parameter_count(net),
+                "pictures": len(plates),
+                "held_out": len(held),
+            },
+        )  # fmt: skip
+        path = self.out / f"{r.name}.onnx"
+        export_onnx(average, Steps(), r.size_wh, facts, path)
+        print(f"wrote {path}, {path.stat().st_size:,} bytes", flush=True)
+        return path
+
+    def _plates(self) -> tuple[list[PlateCrop], list[PlateCrop]]:
+        """(to learn from, photos as often as the recipe says; held out)."""
+        folder, share = self.recipe_path.parent, self.recipe.train.held_out
+        learned: list[PlateCrop] = []
+        held: list[PlateCrop] = []
+        for entry in self.recipe.data:
+            if entry.drawn:
+                rng = np.random.default_rng((self.recipe.seed, entry.drawn))
+                learned += [PlateCrop(*draw(rng), DRAWN) for _ in range(entry.drawn)]
+                continue
+            for plate in read_plates(folder / entry.labels, folder / entry.images, "train", entry.plates):
+                if is_held_out(plate, share):
+                    held.append(plate)
+                else:
+                    learned += [plate] * entry.repeat
+        return learned, held
+
+
+@torch.no_grad()
+def figures_of(net: torch.nn.Module, plates: list[PlateCrop]) -> dict[str, float]:
+    """How well a network, in evaluation mode, reads plates; see `evaluation.plates`."""
+    seen = np.stack([stretched(p.bgr, INPUT_WH) for p in plates])
+    likely = torch.softmax(net(_tensor(seen)), 1)[:, :, 0].permute(0, 2, 1).numpy()
+    return plate_figures([read_steps(one, CHARACTERS) for one in likely], plates)
+
+
+def _reading_loss(said: Tensor, texts: list[str]) -> Tensor:
+    """Graves et al. 2006: the probability of all ways to write the text, summed."""
+    steps = log_softmax(said[:, :, 0], 1).permute(2, 0, 1)
+    wanted = torch.tensor([ALPHABET.index(c) for text in texts for c in text])
+    lengths = torch.tensor([len(text) for text in texts])
+    every = torch.full((len(texts),), len(steps))
+    loss: Tensor = ctc_loss(steps, wanted, every, lengths, blank=len(ALPHABET), zero_infinity=True)
+    return loss
+
+
+def _tensor(crops: NDArray[np.uint8]) -> Tensor:
+    return torch.from_numpy(crops).permute(0, 3, 1, 2).float().contiguous(memory_format=torch.channels_last)
