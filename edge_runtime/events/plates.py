@@ -125,13 +125,20 @@ class Plates:
         assert made is not None
         reading, agree = made
         c = self._config
-        facts = f"{agree} of {len(plate.votes)} readings make {reading.text} at {reading.confidence:.2f}"
+        # What events keep back must not stand in an explanation, which the page shows.
+        what = reading.text if c.tell == "read" else f"{len(reading.text)} characters"
+        facts = f"{agree} of {len(plate.votes)} readings make {what} at {reading.confidence:.2f}"
         if agree < c.readings or reading.confidence < c.sure:
             text = f"unsettled: {facts}; needs {c.readings} at {c.sure:.2f}"
             self._explanation.note(moment, track, RULE, text, text)
             return []
         now = match(reading.text, self._allowed)
-        beside = {"allowed": "on the list", "near": f"one character off {now.listed}", "unknown": "not on the list"}
+        listed = "one that is" if c.tell == "none" else now.listed
+        beside = {
+            "allowed": f"on the list: {listed}",
+            "near": f"one character off {listed}",
+            "unknown": "not on the list",
+        }
         text = f"{now.state}: {facts}, {beside[now.state]}"
         if plate.told is not None and RANK[now.state] <= RANK[plate.told.state]:
             self._explanation.note(moment, track, RULE, f"told {now}", f"as told, {text}")
