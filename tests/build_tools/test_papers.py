@@ -57,7 +57,7 @@ def test_the_command_line_says_the_error_in_percent(tmp_path: Path, capsys: pyte
     found = json.loads(capsys.readouterr().out)
     assert 80 < found["error"] < 100
     assert main(["evaluate", str(tmp_path / "untrained.onnx")]) == 2
-    assert "needs --data and --images, --mnist or --identity" in capsys.readouterr().err
+    assert "needs --data and --images, --mnist, --identity or --plates" in capsys.readouterr().err
 
 
 def test_goals_are_the_targets_that_were_set() -> None:
