@@ -89,7 +89,7 @@ def _digits(args: argparse.Namespace) -> int:
 def _persons(args: argparse.Namespace) -> int:
     from build_tools.data.aligned_faces import open_adapter
     from build_tools.evaluation.identity import evaluate_identity
-    from edge_runtime.identity.embedder import adapter_path
+    from edge_runtime.adapters import adapter_path
     from edge_runtime.shipped import shipped
 
     def tell(text: str) -> None:
@@ -120,7 +120,8 @@ def _persons(args: argparse.Namespace) -> int:
 
 def _plates(args: argparse.Namespace) -> int:
     from build_tools.evaluation.plates import evaluate_plates
-    from edge_runtime.plates.adapter import ReaderAdapter, adapter_path, read_adapter_file
+    from edge_runtime.adapters import adapter_path, read_adapter_file
+    from edge_runtime.plates.adapter import ReaderAdapter
     from edge_runtime.shipped import shipped
 
     beside = adapter_path(args.model)

@@ -25,7 +25,7 @@ from build_tools.evaluation.plates import CHARACTERS, plate_figures
 from build_tools.nets.centre import NetConfig, parameter_count
 from build_tools.nets.reader import INPUT_WH, STEP_PX, ReaderNet, Steps
 from build_tools.training.export import export_onnx, facts_of
-from build_tools.training.short_loop import learn
+from build_tools.training.short_loop import as_input, learn
 from edge_runtime.plates.reader import stretched
 from edge_runtime.plates.reading import read_steps
 
@@ -80,7 +80,7 @@ class ReaderTrainer:
         def lesson(rng: np.random.Generator, chosen: NDArray[np.intp]) -> Tensor:
             mine = [plates[i] for i in chosen]
             seen = [varied(rng, p.bgr, INPUT_WH, 1.0 if p.source == DRAWN else PHOTO_STRENGTH) for p in mine]
-            said = net(_tensor(relit(rng, np.stack(seen), LIGHT)))
+            said = net(as_input(relit(rng, np.stack(seen), LIGHT)))
             return _reading_loss(said, [p.text for p in mine])
 
         history = learn(
@@ -129,7 +129,7 @@ class ReaderTrainer:
 def figures_of(net: torch.nn.Module, plates: list[PlateCrop]) -> dict[str, float]:
     """How well a network, in evaluation mode, reads plates; see `evaluation.plates`."""
     seen = np.stack([stretched(p.bgr, INPUT_WH) for p in plates])
-    likely = torch.softmax(net(_tensor(seen)), 1)[:, :, 0].permute(0, 2, 1).numpy()
+    likely = torch.softmax(net(as_input(seen)), 1)[:, :, 0].permute(0, 2, 1).numpy()
     return plate_figures([read_steps(one, CHARACTERS) for one in likely], plates)
 
 
@@ -141,7 +141,3 @@ def _reading_loss(said: Tensor, texts: list[str]) -> Tensor:
     every = torch.full((len(texts),), len(steps))
     loss: Tensor = ctc_loss(steps, wanted, every, lengths, blank=len(ALPHABET), zero_infinity=True)
     return loss
-
-
-def _tensor(crops: NDArray[np.uint8]) -> Tensor:
-    return torch.from_numpy(crops).permute(0, 3, 1, 2).float().contiguous(memory_format=torch.channels_last)

@@ -58,3 +58,9 @@ def learn(
             " ".join(f"{k} {v:.4g}" for k, v in row.items()), f"cpu_s {time.process_time() - started:.0f}", flush=True
         )
     return history
+
+
+def as_input(crops: NDArray[np.uint8]) -> Tensor:
+    """Crops [n, h, w, 3] as a network's input, float32 [n, 3, h, w] of 0 to 255."""
+    # Channels last: a third less time for a step on one core.
+    return torch.from_numpy(crops).permute(0, 3, 1, 2).float().contiguous(memory_format=torch.channels_last)

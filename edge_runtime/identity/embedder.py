@@ -15,12 +15,13 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_runtime.adapters import adapter_path, chosen_output, read_adapter
 from edge_runtime.datatypes import BgrImage
 from edge_runtime.engine import open_session
-from edge_runtime.errors import ConfigError, FormatError, InferenceError
+from edge_runtime.errors import FormatError, InferenceError
 from edge_runtime.identity.alignment import Points
 from edge_runtime.imaging.blob import blob
-from edge_runtime.settings import build, read_toml, required, setting
+from edge_runtime.settings import required, setting
 from edge_runtime.shipped import shipped
 
 Embedding = NDArray[np.float32]
@@ -29,6 +30,8 @@ Metric = Literal["euclidean", "cosine"]
 
 ARCFACE = ((38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041))
 """The template for 112 px that most published embedders were trained with (Deng et al. 2019, "ArcFace")."""
+
+WANTS = "its faces: input_px, template, metric and threshold, as models/face_embedder.adapter.toml"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +94,11 @@ class OnnxEmbedder:
         self.name, self._path = path.stem, path
         if not path.is_file():
             raise FormatError(f"{path}: no such model file; check identity.embedder")
-        self.config = read_adapter(path)
+        self.config = read_adapter(AdapterConfig, path, WANTS)
         self._template = np.array(self.config.template, np.float32)
         self._session, _ = open_session(path)
         self._input = self._session.get_inputs()[0].name
-        self._output = self._chosen_output()
+        self._output = chosen_output(self._session, path, self.config.output)
         seen = dataclasses.asdict(self.config) | {"threshold": None, "metric": None}
         told = json.dumps(seen, sort_keys=True).encode()
         self.digest = hashlib.sha256(path.read_bytes() + told).hexdigest()[:16]
@@ -122,18 +125,6 @@ class OnnxEmbedder:
             raise InferenceError(f"{self._path}: gave an embedding of length {length}; check mean, std and colour")
         return embedding / np.float32(length) if self.config.metric == "cosine" else embedding
 
-    def _chosen_output(self) -> str:
-        names = [o.name for o in self._session.get_outputs()]
-        wanted = self.config.output
-        if wanted in names:
-            return wanted
-        if wanted or len(names) > 1:
-            raise ConfigError(
-                f"{adapter_path(self._path)}: output = {json.dumps(wanted)}: the network has {', '.join(names)}; "
-                "name one of them"
-            )
-        return str(names[0])
-
     def _try_out(self) -> None:
         """Run once on grey: the network must take such faces and give one list of numbers for each."""
         px = self.config.input_px
@@ -147,26 +138,6 @@ class OnnxEmbedder:
             ) from error
         if len(shape) < 2 or shape[0] != 1 or int(np.prod(shape)) < 2 or int(np.prod(shape)) > 4096:
             raise FormatError(f"{self._path}: gives {shape} for one face, no embedding; check identity.embedder")
-
-
-def adapter_path(model: Path) -> Path:
-    """Where a model's adapter is: `face.adapter.toml` beside `face.onnx`."""
-    return model.with_name(f"{model.stem}.adapter.toml")
-
-
-def read_adapter(model: Path) -> AdapterConfig:
-    """The adapter of a model.
-
-    Raises:
-        ConfigError: missing, not TOML, a key that is unknown, missing or out of range.
-    """
-    path = adapter_path(model)
-    if not path.is_file():
-        raise ConfigError(
-            f"{path}: missing; it says how {model.name} wants its faces: "
-            "input_px, template, metric and threshold, as models/face_embedder.adapter.toml does"
-        )
-    return build(AdapterConfig, read_toml(path, ConfigError), str(path), ConfigError)
 
 
 def open_embedder(name_or_path: str) -> OnnxEmbedder:

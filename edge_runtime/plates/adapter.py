@@ -7,13 +7,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal
 
-from edge_runtime.errors import ConfigError
-from edge_runtime.settings import build, read_toml, required, setting, toml
+from edge_runtime.settings import required, setting, toml
 
 SIDE_MAX = 2048
+WANTS = "its pictures and what it answers, as models/plate_reader.adapter.toml"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,34 +60,6 @@ class FinderAdapter:
     def __post_init__(self) -> None:
         _check_size(self.input_wh)
         _check_std(self.std)
-
-
-Adapter = TypeVar("Adapter", ReaderAdapter, FinderAdapter)
-
-
-def adapter_path(model: Path) -> Path:
-    """Where a model's adapter is: `ocr.adapter.toml` beside `ocr.onnx`."""
-    return model.with_name(f"{model.stem}.adapter.toml")
-
-
-def read_adapter(kind: type[Adapter], model: Path) -> Adapter:
-    """The adapter of a model.
-
-    Raises:
-        ConfigError: missing, not TOML, a key that is unknown, missing or out of range.
-    """
-    path = adapter_path(model)
-    if not path.is_file():
-        raise ConfigError(
-            f"{path}: missing; it says how {model.name} wants its pictures and what it answers, "
-            "as models/plate_reader.adapter.toml does"
-        )
-    return read_adapter_file(kind, path)
-
-
-def read_adapter_file(kind: type[Adapter], path: Path) -> Adapter:
-    """The adapter in a file; see `read_adapter`."""
-    return build(kind, read_toml(path, ConfigError), str(path), ConfigError)
 
 
 def _check_size(input_wh: tuple[int, int]) -> None:

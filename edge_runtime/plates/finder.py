@@ -10,13 +10,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_runtime.adapters import adapter_path, read_adapter
 from edge_runtime.datatypes import BgrImage, Picture, Yuv420
 from edge_runtime.decoding import decode
 from edge_runtime.engine import Engine, open_model, padded_wh
 from edge_runtime.errors import ConfigError, FormatError
 from edge_runtime.geometry import iou
 from edge_runtime.imaging.part import part_bgr
-from edge_runtime.plates.adapter import FinderAdapter, adapter_path, read_adapter
+from edge_runtime.plates.adapter import WANTS, FinderAdapter
 from edge_runtime.plates.session import AdaptedNetwork
 
 LABEL = "license_plate"
@@ -91,7 +92,7 @@ class AdaptedFinder:
     """
 
     def __init__(self, path: Path) -> None:
-        self._adapter = read_adapter(FinderAdapter, path)
+        self._adapter = read_adapter(FinderAdapter, path, WANTS)
         self._network = AdaptedNetwork(path, self._adapter, FIELD)
         self.size_wh = self._adapter.input_wh
         w, h = self.size_wh

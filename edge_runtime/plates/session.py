@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_runtime.adapters import adapter_path, chosen_output
 from edge_runtime.datatypes import BgrImage
 from edge_runtime.engine import open_session
-from edge_runtime.errors import ConfigError, FormatError, InferenceError
+from edge_runtime.errors import FormatError, InferenceError
 from edge_runtime.imaging.blob import blob
-from edge_runtime.plates.adapter import FinderAdapter, ReaderAdapter, adapter_path
+from edge_runtime.plates.adapter import FinderAdapter, ReaderAdapter
 
 
 class AdaptedNetwork:
@@ -36,7 +36,7 @@ class AdaptedNetwork:
         taken = self._session.get_inputs()[0]
         self._input = taken.name
         self._kind = np.uint8 if taken.type == "tensor(uint8)" else np.float32
-        self._output = self._chosen_output()
+        self._output = chosen_output(self._session, path, adapter.output)
         w, h = adapter.input_wh
         try:
             self(np.full((h, w, 3), 127, np.uint8))
@@ -59,15 +59,3 @@ class AdaptedNetwork:
         if not np.isfinite(answer).all():
             raise InferenceError(f"{self.path}: gave numbers that are not finite; check mean, std and colour")
         return answer
-
-    def _chosen_output(self) -> str:
-        names = [o.name for o in self._session.get_outputs()]
-        wanted = self._adapter.output
-        if wanted in names:
-            return wanted
-        if wanted or len(names) > 1:
-            raise ConfigError(
-                f"{adapter_path(self.path)}: output = {json.dumps(wanted)}: the network has {', '.join(names)}; "
-                "name one of them"
-            )
-        return str(names[0])

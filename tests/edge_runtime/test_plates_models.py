@@ -12,8 +12,9 @@ import pytest
 
 from build_tools.data.plate_drawing import draw
 from build_tools.evaluation.plates import evaluate_plates
+from edge_runtime.adapters import read_adapter
 from edge_runtime.engine import open_model
-from edge_runtime.plates.adapter import ReaderAdapter, read_adapter
+from edge_runtime.plates.adapter import WANTS, ReaderAdapter
 from edge_runtime.plates.finder import open_finder, plate_in
 from edge_runtime.plates.reader import open_reader
 from edge_runtime.shipped import shipped
@@ -45,7 +46,7 @@ print(len(networks.finder(grey)[0]), repr(networks.reader(grey).text))
 
 def test_the_reader_s_adapter_is_what_it_says_of_itself() -> None:
     engine = open_model("plate_reader", "reader")
-    adapter = read_adapter(ReaderAdapter, shipped("plate_reader.edge"))
+    adapter = read_adapter(ReaderAdapter, shipped("plate_reader.edge"), WANTS)
     assert tuple(adapter.alphabet) == engine.facts.classes
     assert adapter.input_wh == engine.facts.size_wh
 
@@ -75,6 +76,6 @@ def test_a_plate_on_a_vehicle_s_front_is_found_and_a_front_without_one_has_none(
 @needs_plates
 def test_photos_of_plates_are_read_as_well_as_the_card_says() -> None:
     path = shipped("plate_reader.edge")
-    by_source = evaluate_plates(path, PLATES, read_adapter(ReaderAdapter, path))["by_source"]
+    by_source = evaluate_plates(path, PLATES, read_adapter(ReaderAdapter, path, WANTS))["by_source"]
     assert by_source["cn"]["whole"] >= 0.90
     assert by_source["ar"]["whole"] >= 0.74
