@@ -30,6 +30,7 @@ class DataEntry:
     plates: str = setting("", "source of a plate-text pack to read (a list with texts, its train split)")
     drawn: int = setting(0, "plates that are drawn, in place of a pack", low=0)
     persons: str = setting("", "part of an identity pack (a folder a person and split.json) to read; empty: COCO form")
+    absent: tuple[str, ...] = setting((), "labels that its pictures do not show, though the pack does not say so")
     repeat: int = setting(1, "times an epoch shows its pictures", low=1, high=16)
 
 
@@ -89,6 +90,12 @@ class PhaseEntry:
     rate: float = setting(0.002, "highest learning rate (AdamW, cosine after a warm-up)", low=0)
     background: float = setting(0.15, "share of crops cut around no object", low=0, high=1)
     calm: bool = setting(False, "no mosaic and little zoom: pictures as the node will see them")
+    views: int = setting(
+        0,
+        "after so many epochs the same views come again in another light, and what dense teachers answered to them is "
+        "remembered; 0: new views in each epoch",
+        low=0,
+    )
     around_slots: bool = setting(
         False, "parking frames: where neither a slot nor a teacher's suspicion is, there is background"
     )
@@ -234,6 +241,10 @@ def load(path: Path) -> Recipe:
         raise RecipeError(f"{path}: name, classes and at least one [[data]] entry are needed")
     if not recipe.phases or not recipe.train.sizes_wh:
         raise RecipeError(f"{path}: phases and train.sizes_wh must not be empty; leave them out for the defaults")
+    for entry in recipe.data:
+        strange = sorted(set(entry.absent) - set(LABELS))
+        if strange:
+            raise RecipeError(f"{path}: data.absent: {strange[0]} is not one of {', '.join(LABELS)}")
     for w, h in recipe.train.sizes_wh:
         if w % 32 or h % 32 or (recipe.train.view == "crop" and w != h):
             raise RecipeError(f"{path}: train.sizes_wh has {w}x{h}: must be multiples of 32, and square for crops")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -13,17 +14,36 @@ from torch.utils.data import Dataset
 from build_tools.data.augment import Classes, Example, Strength, around, fitted, mosaic, photometric, view
 from build_tools.data.coco import LABEL_ID, Sample
 from build_tools.data.pictures import read_bgr
+from build_tools.data.target_memory import TargetMemory
 
 Targets = Callable[[Example, int], tuple[NDArray[Any], ...]]
 """What a network should answer to a picture, before its light was changed, given the number of classes."""
-Ticket = tuple[int, int, int, int]
-"""epoch, index of the sample, canvas width, canvas height."""
+
+
+class Ticket(NamedTuple):
+    """Which picture is wanted: the sample, how it is cut, and (by the epoch) its light."""
+
+    epoch: int
+    view: int
+    sample: int
+    width: int
+    height: int
 
 
 class TrainingPictures(Dataset[tuple[torch.Tensor, ...]]):
     """Picture and targets for a ticket; the same ticket gives the same picture in every run.
 
     Pictures are decoded once and kept, as processes forked later share the memory.
+
+    Args:
+        samples: what they are made of.
+        classes: the recipe's.
+        how: how hard they are changed.
+        seed: of all chance.
+        targets: what the network should answer.
+        crops: windows around objects instead of whole pictures.
+        background: share of windows around nothing.
+        memory: where answers to views that come again are kept; None: each is worked out anew.
     """
 
     def __init__(
@@ -35,9 +55,10 @@ class TrainingPictures(Dataset[tuple[torch.Tensor, ...]]):
         targets: Targets,
         crops: bool,
         background: float = 0.15,
+        memory: TargetMemory | None = None,
     ) -> None:
         self.samples, self.classes, self.how, self.seed = samples, classes, how, seed
-        self.targets, self.crops, self.background = targets, crops, background
+        self.targets, self.crops, self.background, self._memory = targets, crops, background, memory
         decoded = {(s.path, s.turns): read_bgr(s) for s in {(s.path, s.turns): s for s in samples}.values()}
         self._pictures = [decoded[s.path, s.turns] for s in samples]
         self._unknown = [unknown_classes(s, classes) for s in samples]
@@ -46,11 +67,12 @@ class TrainingPictures(Dataset[tuple[torch.Tensor, ...]]):
         return len(self.samples)
 
     def __getitem__(self, ticket: Ticket) -> tuple[torch.Tensor, ...]:
-        epoch, index, w, h = ticket
-        rng = np.random.default_rng((self.seed, epoch, index))
+        index, w, h = ticket.sample, ticket.width, ticket.height
+        rng = np.random.default_rng((self.seed, ticket.view, index))
         example = self.crop(rng, index, w) if self.crops else self._picture(rng, index, (w, h))
-        targets = self.targets(example, len(self.classes.names))
-        bgr = photometric(rng, example.bgr, self.how)
+        targets = self._targets_of(example, ticket)
+        light = np.random.default_rng((self.seed, ticket.epoch, ticket.view, index))
+        bgr = photometric(light, example.bgr, self.how)
         chw = torch.from_numpy(np.ascontiguousarray(bgr.transpose(2, 0, 1)))
         return (chw, *(torch.from_numpy(a) for a in targets))
 
@@ -65,6 +87,12 @@ class TrainingPictures(Dataset[tuple[torch.Tensor, ...]]):
             size_wh,
             fill,
         )
+
+    def _targets_of(self, example: Example, ticket: Ticket) -> tuple[NDArray[Any], ...]:
+        if self._memory is None:
+            return self.targets(example, len(self.classes.names))
+        known = self._memory.get(ticket.view)
+        return known or self._memory.put(ticket.view, self.targets(example, len(self.classes.names)))
 
     def _picture(self, rng: np.random.Generator, index: int, size_wh: tuple[int, int]) -> Example:
         def one(i: int) -> Example:
@@ -99,7 +127,16 @@ def unknown_classes(sample: Sample, classes: Classes) -> list[int]:
 
 
 class Tickets:
-    """Batches of tickets for one epoch: a seeded shuffle, one canvas size a batch."""
+    """Batches of tickets for one epoch: a seeded shuffle, one canvas size a batch.
+
+    Args:
+        count: how many samples there are.
+        batch: tickets in a batch.
+        sizes_wh: canvas sizes, drawn for each batch.
+        seed: of the shuffle.
+        weights: how often each sample is drawn, sums to 1; None: once.
+        views: after so many epochs the same views come again, in other batches; 0: never.
+    """
 
     def __init__(
         self,
@@ -108,23 +145,41 @@ class Tickets:
         sizes_wh: tuple[tuple[int, int], ...],
         seed: int,
         weights: NDArray[np.float64] | None,
+        views: int = 0,
     ) -> None:
         self.count, self.batch, self.sizes_wh, self.seed, self.weights = count, batch, sizes_wh, seed, weights
+        self.views = views
         self.epoch = 0
 
     def __len__(self) -> int:
         return self.count // self.batch
 
     def __iter__(self) -> Iterator[list[Ticket]]:
-        rng = np.random.default_rng((self.seed, self.epoch))
+        turn = self.epoch % self.views if self.views else self.epoch
+        rng = np.random.default_rng((self.seed, turn))
         if self.weights is None:
             order = rng.permutation(self.count)
         else:
             order = rng.choice(self.count, self.count, p=self.weights)
+        batches = []
         for start in range(0, len(self) * self.batch, self.batch):
             w, h = self.sizes_wh[int(rng.integers(len(self.sizes_wh)))]
             # A sample drawn twice in an epoch must not look the same twice, so the ticket holds its place.
-            yield [(self.epoch * 1_000_003 + start + i, int(order[start + i]), w, h) for i in range(self.batch)]
+            places = range(start, start + self.batch)
+            batches.append([Ticket(self.epoch, turn * 1_000_003 + i, int(order[i]), w, h) for i in places])
+        return iter(self._mixed(batches) if self.views else batches)
+
+    def _mixed(self, batches: list[list[Ticket]]) -> list[list[Ticket]]:
+        """The same tickets in other batches of one size each."""
+        rng = np.random.default_rng((self.seed, self.epoch, self.views))
+        of_size: dict[tuple[int, int], list[Ticket]] = defaultdict(list)
+        for batch in batches:
+            of_size[batch[0].width, batch[0].height] += batch
+        mixed = []
+        for tickets in of_size.values():
+            shuffled = [tickets[i] for i in rng.permutation(len(tickets))]
+            mixed += [shuffled[i : i + self.batch] for i in range(0, len(shuffled), self.batch)]
+        return [mixed[i] for i in rng.permutation(len(mixed))]
 
 
 def balance(samples: list[Sample], classes: Classes) -> NDArray[np.float64]:

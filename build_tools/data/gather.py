@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +35,7 @@ def gather(recipe: Recipe, folder: Path, cache: Path, around_slots: bool) -> tup
             its = slots.read_slots(folder / pack.labels, images, pack.slots)
         else:
             its = coco.read_pack(folder / pack.labels, images)
-        samples += its
+        samples += [replace(s, unknown=s.unknown - set(pack.absent)) for s in its]
         often |= {teacher.key(s): pack.repeat for s in its}
     nothing = np.zeros((0, 4), np.float32)
     suspicions: dict[str, list[NDArray[np.float32]]] = defaultdict(list)

@@ -23,6 +23,7 @@ from build_tools.data.augment import Example
 from build_tools.data.coco import Sample
 from build_tools.data.dataset import Tickets, TrainingPictures, balance
 from build_tools.data.gather import fingerprint, gather, teacher_config
+from build_tools.data.target_memory import TargetMemory
 from build_tools.data.teacher import Teacher
 from build_tools.errors import DataError
 from build_tools.evaluation.detection import Scored, figures
@@ -48,7 +49,7 @@ class Trainer:
         self.recipe_path, self.out, self.folder = recipe_path, out, recipe_path.parent
         check(self.recipe.during, str(recipe_path))
         self.classes = self.recipe.members()
-        self.checkpoint = out / "checkpoint.pt"
+        self.checkpoint, self.answers = out / "checkpoint.pt", out / "targets.sqlite"
         if self.checkpoint.is_file() and not resume:
             raise DataError(f"{self.checkpoint}: a training is here already; add --resume, or give another --out")
         out.mkdir(parents=True, exist_ok=True)
@@ -99,9 +100,10 @@ class Trainer:
         seed, how = self.recipe.seed, self.recipe.augment
         if phase.calm:
             how = replace(how, mosaic=0.0, zoom_low=CALM_ZOOM[0], zoom_high=CALM_ZOOM[1])
-        pictures = TrainingPictures(train, self.classes, how, seed, self.task.targets, crops, phase.background)
+        memory = TargetMemory(self.answers, f"until epoch {end}") if phase.views else None
+        pictures = TrainingPictures(train, self.classes, how, seed, self.task.targets, crops, phase.background, memory)
         weights = balance(train, self.classes) if crops else None
-        tickets = Tickets(len(train), t.batch, t.sizes_wh, seed, weights)
+        tickets = Tickets(len(train), t.batch, t.sizes_wh, seed, weights, phase.views)
         validation = self._validation(held, crops)
         self._constrain(len(tickets))
         optimiser = self._optimiser(phase)
@@ -274,6 +276,8 @@ class Trainer:
             net, grids = self.constrained.settled(self.average)
             export_onnx(net, self.task, self.recipe.size_wh, facts, path)
             settle_export(net, grids, path)
+        for file in self.out.glob(f"{self.answers.name}*"):  # many times larger than the model, and of no more use
+            file.unlink()
         print(f"wrote {path}, {path.stat().st_size:,} bytes", flush=True)
         return path
 

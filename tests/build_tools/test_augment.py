@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from build_tools.data.augment import Classes, Example, Strength, around, fitted, mosaic, photometric, view
 from build_tools.data.coco import LABEL_ID, Sample, read_pack, turned
-from build_tools.data.dataset import Tickets, TrainingPictures, unknown_classes
+from build_tools.data.dataset import Ticket, Tickets, TrainingPictures, unknown_classes
 from build_tools.data.pictures import read_bgr
+from build_tools.data.target_memory import TargetMemory
 from build_tools.errors import DataError
 from build_tools.training.task import CentreTask
 from tests.build_tools.packs import Box, boxes_of, sample, write_pack
@@ -157,17 +161,40 @@ def same(a: tuple[torch.Tensor, ...], b: tuple[torch.Tensor, ...]) -> bool:
 @pytest.mark.parametrize("crops", [False, True])
 def test_a_ticket_gives_the_same_picture_in_every_run(pack: list[Sample], crops: bool) -> None:
     first, second = (TrainingPictures(pack, CLASSES, Strength(), 1, CentreTask().targets, crops) for _ in range(2))
-    ticket = (5, 2, 96, 96)
+    ticket = Ticket(5, 5, 2, 96, 96)
     once = first[ticket]
-    second[(1, 3, 96, 96)]  # what was asked for before does not matter
+    second[Ticket(1, 1, 3, 96, 96)]  # what was asked for before does not matter
     assert same(once, second[ticket])
-    assert not same(once, second[(6, 2, 96, 96)])
+    assert not same(once, second[Ticket(6, 6, 2, 96, 96)])
+
+
+@pytest.mark.parametrize("crops", [False, True])
+def test_a_view_that_comes_again_differs_in_its_light_alone_and_its_answers_are_remembered(
+    pack: list[Sample], tmp_path: Path, crops: bool
+) -> None:
+    asked = []
+
+    def targets(example: Example, classes: int) -> tuple[NDArray[Any], ...]:
+        asked.append(example)
+        return CentreTask().targets(example, classes)
+
+    memory = TargetMemory(tmp_path / "targets.sqlite", "a")
+    pictures = TrainingPictures(pack, CLASSES, Strength(), 1, targets, crops, memory=memory)
+    first, again = pictures[Ticket(0, 7, 2, 96, 96)], pictures[Ticket(8, 7, 2, 96, 96)]
+    assert len(asked) == 1
+    assert same(first[1:], again[1:])
+    assert not torch.equal(first[0], again[0])
+    other = TrainingPictures(pack, CLASSES, Strength(), 1, targets, crops, memory=TargetMemory(memory.path, "b"))
+    other[Ticket(0, 7, 2, 96, 96)]
+    assert len(asked) == 2
+    for mine, its in zip(first[1:], targets(asked[0], 3), strict=True):
+        np.testing.assert_allclose(mine, its, rtol=2e-3)
 
 
 def test_a_ticket_gives_targets_of_its_size(pack: list[Sample]) -> None:
     bgr, heat, heat_weight, box, box_weight = TrainingPictures(
         pack, CLASSES, Strength(), 1, CentreTask().targets, False
-    )[(0, 0, 128, 96)]
+    )[Ticket(0, 0, 0, 128, 96)]
     assert (bgr.shape, bgr.dtype) == ((3, 96, 128), torch.uint8)
     assert [tuple(t.shape) for t in (heat, heat_weight, box, box_weight)] == [
         (3, 12, 16), (3, 12, 16), (4, 12, 16), (12, 16),
@@ -175,7 +202,7 @@ def test_a_ticket_gives_targets_of_its_size(pack: list[Sample]) -> None:
 
 
 def test_tickets_of_an_epoch_are_the_same_again_and_those_of_the_next_differ() -> None:
-    def of(epoch: int) -> list[list[tuple[int, int, int, int]]]:
+    def of(epoch: int) -> list[list[Ticket]]:
         tickets = Tickets(10, 4, ((64, 64), (96, 96)), 1, None)
         tickets.epoch = epoch
         return list(tickets)
@@ -183,7 +210,26 @@ def test_tickets_of_an_epoch_are_the_same_again_and_those_of_the_next_differ() -
     assert of(3) == of(3)
     assert of(3) != of(4)
     assert [len(batch) for batch in of(3)] == [4, 4]
-    assert len({index for batch in of(3) for _, index, _, _ in batch}) == 8
+    assert len({ticket.sample for batch in of(3) for ticket in batch}) == 8
+
+
+@settings(max_examples=40, deadline=None)
+@given(count=st.integers(8, 90), batch=st.integers(1, 8), views=st.integers(1, 4), later=st.integers(1, 3))
+def test_views_come_again_in_other_batches_of_one_size(count: int, batch: int, views: int, later: int) -> None:
+    def of(epoch: int) -> list[list[Ticket]]:
+        tickets = Tickets(count, batch, ((64, 64), (96, 96), (128, 96)), 1, None, views)
+        tickets.epoch = epoch
+        return list(tickets)
+
+    def cut(batches: list[list[Ticket]]) -> list[Ticket]:
+        return sorted(ticket._replace(epoch=0) for batch in batches for ticket in batch)
+
+    first, again = of(1), of(1 + later * views)
+    assert cut(first) == cut(again)
+    assert cut(first) != cut(of(2)) or views == 1
+    assert [len(b) for b in again] == [batch] * (count // batch)
+    assert all(len({(t.width, t.height) for t in b}) == 1 for b in again)
+    assert {t.epoch for b in again for t in b} == {1 + later * views}
 
 
 def test_a_turned_sample_is_read_turned(tmp_path: Path) -> None:

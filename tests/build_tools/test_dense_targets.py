@@ -15,7 +15,7 @@ from build_tools.data.augment import Classes, Example
 from build_tools.data.coco import LABEL_ID
 from build_tools.data.decoders import Found, yolox, yunet
 from build_tools.nets.pyramid import STRIDES
-from build_tools.training.dense_targets import ADDED_SCORE, LOWEST_DISTANCE, DenseTargets, cells
+from build_tools.training.dense_targets import ADDED_SCORE, LOWEST_DISTANCE, SURE_SCORE, DenseTargets, cells
 from edge_runtime.decoding import decode_levels
 from tests.build_tools.packs import Box, boxes_of, label_ids
 
@@ -166,8 +166,21 @@ def test_a_trusted_box_that_no_teacher_knows_is_added_at_its_centre_at_its_level
 
 
 def test_the_level_goes_by_area_so_that_tall_boxes_do_not_land_high_up() -> None:
-    scores, *_ = targets([Teller([])], example([("person", (70, 10, 82, 110))]))  # area's root: 34.6
-    assert STRIDE[np.flatnonzero(scores[:, 1])].tolist() == [8]
+    scores, *_ = targets([Teller([])], example([("face", (70, 10, 82, 110))]))  # area's root: 34.6
+    assert STRIDE[np.flatnonzero(scores[:, 0])].tolist() == [8]
+
+
+def test_a_trusted_box_of_a_class_without_a_teacher_is_told_by_the_cells_around_its_centre() -> None:
+    box = (41.0, 43.0, 81.0, 67.0)
+    scores, weights, boxes, _ = targets([Teller([])], example([("person", box)], [("person", (0, 0, 160, 128))]))
+    beside = sorted(cell(x, y, 8) for x in (60, 68, 52) for y in (52, 60))  # 61, 55 is the middle; 68 is 7 px away
+    told = np.flatnonzero(scores[:, 1]).tolist()
+    assert told == [i for i in beside if np.abs(CENTRES[i] - (61, 55)).max() <= 8]
+    assert len(told) == 4
+    assert scores[told, 1].tolist() == pytest.approx([ADDED_SCORE] * 4)
+    assert weights[told, 1].tolist() == [1] * 4
+    for i in told:
+        assert corners(boxes, i) == pytest.approx(box)
 
 
 def test_boxes_too_small_to_be_seen_are_not_added() -> None:
@@ -201,7 +214,25 @@ def test_a_trusted_box_that_the_teacher_doubts_gets_a_cell_of_its_own() -> None:
     assert corners(boxes, aside) == corners(boxes, centre) == pytest.approx([32, 31, 62, 63])
 
 
-def test_another_class_with_the_same_box_does_not_agree() -> None:
+def test_a_trusted_box_makes_sure_of_what_a_teacher_half_believes() -> None:
+    middle, aside = cell(44, 44, 8), cell(52, 44, 8)
+    teller = Teller([(middle, 0.5, (30, 30, 60, 60), "face"), (aside, 0.3, (33, 29, 63, 59), "face")])
+    scores, weights, _, box_weights = targets([teller], example([("face", (32, 31, 62, 63))]))
+    assert scores[[middle, aside], 0].tolist() == pytest.approx([SURE_SCORE, 0.3 * SURE_SCORE / 0.5])
+    assert box_weights[[middle, aside]].tolist() == pytest.approx([SURE_SCORE, 0.3 * SURE_SCORE / 0.5])
+    assert (weights == 1).all()
+
+
+def test_a_trusted_box_says_which_of_a_teachers_classes_it_is() -> None:
+    i = cell(44, 44, 8)
+    teller = Teller([(i, 0.9, (30, 30, 60, 60), "face")], ["face", "person"])
+    scores, _, boxes, _ = targets([teller], example([("person", (32, 31, 62, 63))]))
+    assert scores[i].tolist() == pytest.approx([0, 0.9])
+    assert corners(boxes, i) == pytest.approx([32, 31, 62, 63])
+    assert np.count_nonzero(scores) == 1
+
+
+def test_another_teachers_class_with_the_same_box_does_not_agree() -> None:
     i = cell(44, 44, 8)
     teller = Teller([(i, 0.9, (30, 30, 60, 60), "face")])
     _, _, boxes, _ = targets([teller], example([("person", (32, 31, 62, 63))]))
@@ -249,8 +280,9 @@ def test_a_cell_held_by_another_class_does_not_learn_that_a_trusted_box_is_none(
 def test_a_trusted_box_counts_within_a_place_to_ignore() -> None:
     whole = (0.0, 0.0, 160.0, 128.0)
     scores, weights, _, _ = targets([], example([("person", (40, 40, 60, 60))], [("person", whole)]))
-    i = cell(50, 50, 8)
-    assert np.flatnonzero(weights[:, 1]).tolist() == np.flatnonzero(scores[:, 1]).tolist() == [i]
+    told = np.flatnonzero(scores[:, 1]).tolist()
+    assert cell(50, 50, 8) in told
+    assert np.flatnonzero(weights[:, 1]).tolist() == told
 
 
 def test_without_teachers_and_labels_everything_is_background() -> None:

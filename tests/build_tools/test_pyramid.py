@@ -215,3 +215,16 @@ def test_repeat_shows_a_packs_training_pictures_more_often_and_holds_out_each_on
     assert train3.keys() == train1.keys()
     assert all(n == (1 if "other" in name else 3) for name, n in train3.items())
     assert not train3.keys() & held3.keys()
+
+
+def test_what_a_packs_pictures_do_not_show_is_background_in_them(tmp_path: Path) -> None:
+    write_pack(tmp_path / "pack", 8)
+    absent = PYRAMID.replace('images = "pack/images"', 'images = "pack/images"\nabsent = ["license_plate"]')
+
+    def unknown(text: str) -> set[frozenset[str]]:
+        return {
+            s.unknown for part in gather(load(write_recipe(tmp_path, text)), tmp_path, tmp_path, False) for s in part
+        }
+
+    assert unknown(PYRAMID) == {frozenset(["license_plate"])}
+    assert unknown(absent) == {frozenset()}

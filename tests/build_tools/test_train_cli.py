@@ -122,6 +122,32 @@ def test_an_interrupted_training_resumes_to_the_same_weights_bit_for_bit(
     assert (out / "tiny.onnx").is_file()
 
 
+def test_a_training_whose_views_come_again_resumes_to_the_same_weights(folder: Path) -> None:
+    recipe = folder / "again.toml"
+    recipe.write_text(TINY.replace("epochs = 2\nrate = 0.002", "epochs = 3\nrate = 0.002\nviews = 2"))
+    assert main(["train", str(recipe), "--out", str(folder / "again")]) == 0
+    out = folder / "again_interrupted"
+    watcher = interrupt_after(out, 2)
+    assert main(["train", str(recipe), "--out", str(out)]) == 130
+    watcher.join()
+    kept = out / "targets.sqlite"
+    assert kept.is_file()
+    assert main(["train", str(recipe), "--out", str(out), "--resume"]) == 0
+    assert not list(out.glob("targets.sqlite*"))  # of no more use
+    once, twice = weights(folder / "again"), weights(out)
+    assert [name for name in once if not torch.equal(once[name], twice[name])] == []
+
+
+def test_a_torn_memory_of_views_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recipe, out = folder / "views.toml", folder / "views"
+    recipe.write_text(TINY.replace("epochs = 2\nrate = 0.002", "epochs = 2\nrate = 0.002\nviews = 1"))
+    out.mkdir()
+    (out / "targets.sqlite").write_bytes(b"no data base" * 100)
+    code, line = refusal(capsys, "train", recipe, "--out", out)
+    assert (code, "targets.sqlite: what teachers said cannot be kept" in line) == (1, True)
+    assert "delete the file and add --resume" in line
+
+
 def test_resuming_a_finished_training_only_writes_the_network_again(
     folder: Path, trained: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -171,6 +197,7 @@ def test_a_torn_checkpoint_is_refused(folder: Path, trained: Path, capsys: pytes
     ("old", "new", "said"),
     [
         ("batch = 4", "bach = 4", "unknown key train.bach; did you mean train.batch?"),
+        ('images = "pack', 'absent = ["plate"]\nimages = "pack', "data.absent: plate is not one of face, person, car"),
         ("epochs = 2", "epoch = 2", "unknown key phases[0].epoch; did you mean phases[0].epochs?"),
         ('task = "attention"', 'task = "attentive"', "must be one of attention, detector"),
         ("batch = 4", "batch = 0", "train.batch = 0: must be at least 1"),
