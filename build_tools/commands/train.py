@@ -12,7 +12,9 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     train.add_argument("recipe", type=Path, help="TOML recipe; see models/*.toml")
     train.add_argument("--out", type=Path, help="folder for checkpoints, curves and the ONNX (default: runs/NAME)")
     train.add_argument(
-        "--resume", action="store_true", help="go on after the last finished epoch in --out; small networks start anew"
+        "--resume",
+        action="store_true",
+        help="go on after the last finished epoch in --out (classifiers, landmarks and readers take minutes and start anew)",
     )
     train.set_defaults(run=run)
 
@@ -36,6 +38,10 @@ def run(args: argparse.Namespace) -> int:
         from build_tools.training.reader_trainer import ReaderTrainer
 
         ReaderTrainer(args.recipe, out).run()
+    elif what.task == "embedder":
+        from build_tools.training.embedder_trainer import EmbedderTrainer
+
+        EmbedderTrainer(args.recipe, out, args.resume).run()
     else:
         from build_tools.training.trainer import Trainer
 

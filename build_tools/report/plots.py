@@ -13,7 +13,7 @@ from build_tools.evaluation.verification import Curve
 
 
 def curves(history: list[dict[str, float]], path: Path, title: str) -> None:
-    """Losses and validation AP over epochs, as PNG at `path`."""
+    """Losses and validation AP over epochs of a detector, as PNG at `path`."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
     for key in ("heat", "box"):
         left.plot([r["epoch"] for r in history], [r[key] for r in history], label=f"{key} loss")
@@ -29,6 +29,18 @@ def curves(history: list[dict[str, float]], path: Path, title: str) -> None:
         if axis.get_legend_handles_labels()[0]:
             axis.legend()
     figure.suptitle(title)
+    figure.savefig(path, dpi=90)
+    plt.close(figure)
+
+
+def distance_curves(history: list[dict[str, float]], path: Path, title: str) -> None:
+    """How far an embedder is from its teacher over epochs, learning and held out, as PNG at `path`."""
+    figure, axis = plt.subplots(figsize=(6, 4), layout="constrained")
+    for key, label in (("loss", "faces to learn from"), ("held_out", "faces held back")):
+        axis.plot([r["epoch"] for r in history], [r[key] for r in history], label=label)
+    axis.set(xlabel="epoch", ylabel="distance from the teacher", title=title)
+    axis.grid(alpha=0.3)
+    axis.legend()
     figure.savefig(path, dpi=90)
     plt.close(figure)
 
