@@ -14,7 +14,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     train.add_argument(
         "--resume",
         action="store_true",
-        help="go on after the last finished epoch in --out (classifiers, landmarks and readers take minutes and start anew)",
+        help="go on after the last finished epoch in --out; networks that take minutes start anew",
     )
     train.set_defaults(run=run)
 
