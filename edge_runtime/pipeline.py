@@ -14,6 +14,7 @@ from edge_runtime.cropping.planner import Planner
 from edge_runtime.datatypes import CropPlan, Detections, Event, Frame, Track
 from edge_runtime.detection.classifier import SlotClassifier
 from edge_runtime.detection.detector import CropDetector
+from edge_runtime.detection.fusion import fuse
 from edge_runtime.engine import open_model
 from edge_runtime.events.appearance import Moment
 from edge_runtime.events.engine import EventEngine
@@ -111,7 +112,7 @@ class Pipeline:
             with health.stage("cropping"):
                 windows = self._planner.plan(regions, self._tracks, size_wh, frame.captured_ns)
             with health.stage("detection"):
-                detections = self._detector(frame.main, windows, size_wh)
+                detections = fuse(self._detector(frame.main, windows, size_wh), regions)
             health.crops += len(windows)
             health.crops_carried += int(np.count_nonzero(windows.carried))
             health.budget_overflow += windows.overflow
