@@ -89,6 +89,9 @@ class PhaseEntry:
     epochs: int = setting(40, "passes over the data", low=1)
     rate: float = setting(0.002, "highest learning rate (AdamW, cosine after a warm-up)", low=0)
     background: float = setting(0.15, "share of crops cut around no object", low=0, high=1)
+    sizes_wh: tuple[tuple[int, int], ...] = setting(
+        (), "its canvas sizes; small ones at first save most of the time; empty: train.sizes_wh", low=32
+    )
     calm: bool = setting(False, "no mosaic and little zoom: pictures as the node will see them")
     views: int = setting(
         0,
@@ -247,9 +250,11 @@ def load(path: Path) -> Recipe:
         strange = sorted(set(entry.absent) - set(LABELS))
         if strange:
             raise RecipeError(f"{path}: data.absent: {strange[0]} is not one of {', '.join(LABELS)}")
-    for w, h in recipe.train.sizes_wh:
+    for where, (w, h) in [("train", size) for size in recipe.train.sizes_wh] + [
+        ("phases", size) for phase in recipe.phases for size in phase.sizes_wh
+    ]:
         if w % 32 or h % 32 or (recipe.train.view == "crop" and w != h):
-            raise RecipeError(f"{path}: train.sizes_wh has {w}x{h}: must be multiples of 32, and square for crops")
+            raise RecipeError(f"{path}: {where}.sizes_wh has {w}x{h}: must be multiples of 32, and square for crops")
     if recipe.task not in ("classifier", "landmarks", "reader"):  # whose classes are no labels
         recipe.members()
     return recipe

@@ -103,7 +103,7 @@ class Trainer:
         memory = TargetMemory(self.answers, f"until epoch {end}") if phase.views else None
         pictures = TrainingPictures(train, self.classes, how, seed, self.task.targets, crops, phase.background, memory)
         weights = balance(train, self.classes) if crops else None
-        tickets = Tickets(len(train), t.batch, t.sizes_wh, seed, weights, phase.views)
+        tickets = Tickets(len(train), t.batch, phase.sizes_wh or t.sizes_wh, seed, weights, phase.views)
         validation = self._validation(held, crops)
         self._constrain(len(tickets))
         optimiser = self._optimiser(phase)

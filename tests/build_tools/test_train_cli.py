@@ -138,6 +138,22 @@ def test_a_training_whose_views_come_again_resumes_to_the_same_weights(folder: P
     assert [name for name in once if not torch.equal(once[name], twice[name])] == []
 
 
+def test_a_phase_may_have_sizes_of_its_own(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe, seen = folder / "sizes.toml", []
+    recipe.write_text(TINY.replace("epochs = 2\nrate = 0.0005", "epochs = 1\nrate = 0.0005\nsizes_wh = [[32, 64]]"))
+    whole = CentreNet.forward
+
+    def watched(net: CentreNet, bgr: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        if net.training:
+            seen.append(tuple(bgr.shape[2:]))
+        return whole(net, bgr)
+
+    monkeypatch.setattr(CentreNet, "forward", watched)
+    assert main(["train", str(recipe), "--out", str(folder / "sizes")]) == 0
+    assert set(seen[-4:]) == {(64, 32)}
+    assert set(seen[:-4]) == {(96, 96), (64, 64)}
+
+
 def test_a_torn_memory_of_views_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     recipe, out = folder / "views.toml", folder / "views"
     recipe.write_text(TINY.replace("epochs = 2\nrate = 0.002", "epochs = 2\nrate = 0.002\nviews = 1"))
@@ -203,6 +219,7 @@ def test_a_torn_checkpoint_is_refused(folder: Path, trained: Path, capsys: pytes
         ("batch = 4", "batch = 0", "train.batch = 0: must be at least 1"),
         ('"car"]', '"zebra"]', "classes: zebra is not one of face, person"),
         ("[96, 96], [64, 64]", "[96, 90]", "96x90: must be multiples of 32"),
+        ("epochs = 2", "epochs = 2\nsizes_wh = [[96, 80]]", "phases.sizes_wh has 96x80: must be multiples of 32"),
         ("[net]", "[net", "not valid TOML"),
         ("[[96, 96], [64, 64]]", "[]", "must not be empty"),
     ],
