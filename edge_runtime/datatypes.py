@@ -35,6 +35,10 @@ VEHICLES: tuple[str, ...] = ("car", "truck", "bus", "motorcycle", "bicycle")
 TWO_WHEELERS: tuple[str, ...] = ("motorcycle", "bicycle")
 
 
+PARTS: tuple[str, ...] = ("license_plate",)
+"""Labels of what belongs to an object: hidden in pictures, but not followed and told of by itself."""
+
+
 def group_of(label: str) -> str:
     """Labels that one object may be taken for from frame to frame share a group.
 

@@ -11,7 +11,7 @@ import numpy as np
 from edge_runtime.attention.network import AttentionNetwork
 from edge_runtime.config import Config
 from edge_runtime.cropping.planner import Planner
-from edge_runtime.datatypes import CropPlan, Detections, Event, Frame, Track
+from edge_runtime.datatypes import PARTS, CropPlan, Detections, Event, Frame, Track
 from edge_runtime.detection.classifier import SlotClassifier
 from edge_runtime.detection.detector import CropDetector
 from edge_runtime.detection.fusion import fuse
@@ -71,7 +71,8 @@ class Pipeline:
         self._tracker = Tracker(config.tracking)
         network = self._detector or self._attention
         assert network is not None
-        self.classes = network.classes
+        self.classes = tuple(name for name in network.classes if name not in PARTS)
+        self._parts = np.array([name in PARTS for name in network.classes])
         self.events = EventEngine(config, self.classes, listener)
         self._recognition = None
         if config.identity.enabled:
@@ -118,7 +119,8 @@ class Pipeline:
             health.budget_overflow += windows.overflow
         health.detections += len(detections)
         with health.stage("tracking"):
-            tracked = self._tracker.update(detections, frame.captured_ns, size_wh)
+            followed = detections.select(~self._parts[detections.labels])
+            tracked = self._tracker.update(followed, frame.captured_ns, size_wh)
         self._tracks = tracked.live
         self._last = Moment(frame.captured_ns, frame.media_s, size_wh, wall)
         with health.stage("events"):
