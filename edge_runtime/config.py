@@ -144,7 +144,7 @@ class PrivacyConfig:
     """What pixels leave the node over MQTT."""
 
     level: Literal["events", "crops", "snapshots"] = setting(
-        "events", "events: none | crops: pictures of objects, faces and heads blurred | snapshots: as they are"
+        "events", "events: none | crops: pictures of objects; faces, heads and plates blurred | snapshots: as they are"
     )
     every_s: float = setting(2.0, "seconds between two pictures of one label", low=0.1)
 

@@ -216,6 +216,8 @@ class Event:
         state: in what state its subject is now, where the type alone does not say it; of `identity`, `known` or
             `unknown`; of `plate`, `allowed`, `near` or `unknown`.
         name: who it is, of `identity`, or the text of a `plate`; None: unknown, or kept back.
+        confidence: 0 to 1, how sure the rule is, of `identity` (see `events.identity.confidence`) and of `plate` (that
+            of the fused reading's worst character).
     """
 
     type: EventType
@@ -232,4 +234,5 @@ class Event:
     direction: Direction | None = None
     state: str | None = None
     name: str | None = None
+    confidence: float | None = None
     snapshot: str | None = None

@@ -98,7 +98,10 @@ class PlatesConfig:
 
     enabled: bool = setting(False, "read the plates of vehicles; plates are personal data: say so where you do it")
     allow: tuple[str, ...] = setting((), "plates that are expected; blanks, dots and dashes do not count")
-    finder: str = setting("plate_finder", "a model in models/ by name, or a path")
+    finder: str = setting(
+        "plate_finder",
+        "a model in models/ by name, or a path; privacy.level crops blurs what it finds, enabled or not; empty: none",
+    )
     reader: str = setting("plate_reader", "a model in models/ by name, or a path with NAME.adapter.toml beside it")
     min_width_px: int = setting(60, "plates with fewer pixels across in the frame are not read", low=16)
     readings: int = setting(3, "readings that agree before anything is said of a plate", low=1, high=12)

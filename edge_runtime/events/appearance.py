@@ -74,6 +74,7 @@ def track_event(
     direction: Direction | None = None,
     state: str | None = None,
     name: str | None = None,
+    confidence: float | None = None,
 ) -> Event:
     """An event about a track."""
     age_s = (moment.at_ns - track.start_ns) / 1e9
@@ -90,4 +91,5 @@ def track_event(
         direction=direction,
         state=state,
         name=name,
+        confidence=confidence,
     )

@@ -64,6 +64,22 @@ def verdict(distances: dict[str, float], threshold: float, told: Verdict | None 
     return Verdict("known", name)
 
 
+def confidence(now: Verdict, distances: dict[str, float], threshold: float) -> float:
+    """How sure a verdict is, 0.5 to 1: half where the distance is the threshold, where known and unknown part.
+
+    It falls by the distance's share of the threshold, to 1 for a face that is quite the same or quite another. That is
+    a margin, and no probability: how often faces at a distance are the same is the embedder's verification curve.
+
+    Args:
+        now: known or unknown.
+        distances: of all who are enrolled, by name.
+        threshold: see `verdict`.
+    """
+    near = distances[now.name] if now.name is not None else min(distances.values(), default=np.inf)
+    share = near / threshold if now.state == "known" else threshold / near
+    return float(np.clip(1 - share / 2, 0.5, 1.0))
+
+
 class Identity:
     """Two verbs: `worth` and `update`. Neither I/O nor a clock: the same tracks and views give the same events.
 
@@ -140,6 +156,7 @@ class Identity:
         if nearest is not None:
             who = nearest if self._config.tell_names else "somebody enrolled"
             facts = f"{len(views)} views, nearest is {who} at {distances[nearest]:.3f} of {self._threshold:.3f}"
+        sure = confidence(now, distances, self._threshold) if now is not None else 0.0
         if now is not None and not self._config.tell_names:
             now = Verdict(now.state)
         if now is None or now == face.told:
@@ -147,4 +164,4 @@ class Identity:
             return []
         face.told = now
         self._explanation.note(moment, track, RULE, f"{now}", f"{now.name or now.state}: {facts}", fired=True)
-        return [track_event("identity", track, moment, state=now.state, name=now.name)]
+        return [track_event("identity", track, moment, state=now.state, name=now.name, confidence=sure)]

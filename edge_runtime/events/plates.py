@@ -145,7 +145,8 @@ class Plates:
             return []
         plate.told = now
         self._explanation.note(moment, track, RULE, text, text, fired=True)
-        return [track_event("plate", track, moment, state=now.state, name=self._name(now, reading))]
+        name, sure = self._name(now, reading), reading.confidence
+        return [track_event("plate", track, moment, state=now.state, name=name, confidence=sure)]
 
     def _name(self, match: Match, reading: Reading) -> str | None:
         """What the event says of the text."""

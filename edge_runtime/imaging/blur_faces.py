@@ -1,4 +1,7 @@
-"""Makes the faces on a picture unrecognisable: every face that was found, and where a person's head must be."""
+"""Makes the faces on a picture unrecognisable: every face that was found, and where a person's head must be.
+
+`blur_areas` serves for plates, too, which `plates.hiding` finds.
+"""
 
 from __future__ import annotations
 
@@ -41,12 +44,13 @@ def hidden_areas(detections: Detections, tracks: Sequence[Track]) -> list[Area]:
     return found
 
 
-def blur_areas(bgr: BgrImage, areas: Sequence[Area]) -> BgrImage:
+def blur_areas(bgr: BgrImage, areas: Sequence[Area], cells: int = CELLS) -> BgrImage:
     """A copy of the picture in which each area is reduced to a few cells of mean colour.
 
     Args:
         bgr: uint8 [h, w, 3].
         areas: xyxy in its pixels; they may reach beyond it.
+        cells: what is left across an area's shorter side.
     """
     out = bgr.copy()
     height, width = out.shape[:2]
@@ -56,7 +60,7 @@ def blur_areas(bgr: BgrImage, areas: Sequence[Area]) -> BgrImage:
         if right <= left or bottom <= top:
             continue
         part = out[top:bottom, left:right]
-        cell = max(1.0, min(part.shape[:2]) / CELLS)
+        cell = max(1.0, min(part.shape[:2]) / cells)
         few_wh = max(1, round(part.shape[1] / cell)), max(1, round(part.shape[0] / cell))
         few = cv2.resize(part, few_wh, interpolation=cv2.INTER_AREA)
         part[:] = cv2.resize(few, part.shape[1::-1], interpolation=cv2.INTER_NEAREST)

@@ -148,29 +148,39 @@ def plate_in(picture: Picture, vehicle: Sequence[float], finder: Finder) -> tupl
     Raises:
         InferenceError: the network failed.
     """
-    boxes, scores = _look(picture, vehicle, AROUND, finder)
+    boxes, scores = look(picture, vehicle, AROUND, finder)
     middle = (boxes[:, :2] + boxes[:, 2:]) / 2
     inside = np.flatnonzero(((middle >= vehicle[:2]) & (middle < vehicle[2:])).all(1))[:SUGGESTED]
     best: tuple[Box, float] | None = None
     for box, score in zip(boxes[inside], scores[inside], strict=True):
-        near, near_scores = _look(picture, [float(edge) for edge in _window(box)], 0.0, finder)
+        near, near_scores = look(picture, [float(edge) for edge in closer(box)], 0.0, finder)
         same = np.flatnonzero(iou(near, box[None])[:, 0] >= SAME_IOU)
         if len(same) and (best is None or score * near_scores[same[0]] > best[1]):
             best = near[same[0]], float(score * near_scores[same[0]])
     return best
 
 
-def _window(box: Box) -> Box:
-    """Where the second look goes: as wide as `CLOSER` plates, and in the shape that vehicles have."""
+def closer(box: Box) -> Box:
+    """Where the second look at a box goes: as wide as `CLOSER` plates, and in the shape that vehicles have."""
     middle, width = (box[:2] + box[2:]) / 2, CLOSER * float(box[2] - box[0])
     half = np.array([width / 2, width * 5 / 12], np.float32)
     return np.asarray(np.concatenate([middle - half, middle + half]), np.float32)
 
 
-def _look(
+def look(
     picture: Picture, window: Sequence[float], share: float, finder: Finder
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Boxes in the picture's pixels, and their scores, of what a window and a share of its sides around it show."""
+    """One look: boxes in the picture's pixels, and their scores, best first.
+
+    Args:
+        picture: the frame at native pixels.
+        window: what is looked at, xyxy in its pixels.
+        share: of its sides that is looked at around it.
+        finder: the network.
+
+    Raises:
+        InferenceError: the network failed.
+    """
     seen = around(picture, window, share)
     if seen is None:
         return np.zeros((0, 4), np.float32), np.zeros(0, np.float32)

@@ -81,5 +81,5 @@ def sentence(event: Event) -> str:
     assert event.track is not None
     t = event.track
     where = ", ".join(f"{v:.0f}" for v in t.box)
-    who = "" if event.type not in ("identity", "plate") else f"{event.name or event.state}, "
+    who = "" if event.confidence is None else f"{event.name or event.state} ({event.confidence:.2f}), "
     return f"{event.type:<12} {who}{t.label} {t.id}{at}, score {t.score:.2f}, age {t.age_s:.1f} s, box {where}"

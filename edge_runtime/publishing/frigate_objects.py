@@ -166,10 +166,10 @@ class _Object:
         if event["snapshot"] is not None and event["snapshot"].endswith(f"/{told['label']}"):
             told["has_snapshot"] = True  # not by the picture of whoever bears this face
         if event["type"] == "identity":
-            # Frigate's pair is the name and how sure it is; the rule says who, not how sure.
-            told["sub_label"] = None if event["name"] is None else [event["name"], None]
+            told["sub_label"] = None if event["name"] is None else [event["name"], event.get("confidence")]
         elif event["type"] == "plate":
             told["recognized_license_plate"] = event["name"]
+            told["recognized_license_plate_score"] = None if event["name"] is None else event.get("confidence")
         zone = event["zone"]
         if event["type"] == "zone_enter" and zone not in told["current_zones"]:
             told["current_zones"] = [*told["current_zones"], zone]

@@ -94,6 +94,7 @@ def encode(
         "kind": event.kind,
         "state": event.state,
         "name": event.name,
+        "confidence": _rounded(event.confidence, 3),
         "media_s": _rounded(event.media_s, 3),
         "latency_ms": _rounded(latency_ms, 1),
         "snapshot": event.snapshot,
@@ -130,6 +131,12 @@ def json_schema() -> dict[str, object]:
         "kind": {"enum": [*typing.get_args(TamperKind), None], "description": "of tampering"},
         "state": nullable_name,
         "name": nullable_name | {"description": "of identity: who, as enrolled; of plate: its text"},
+        "confidence": {
+            "type": ["number", "null"],
+            "minimum": 0,
+            "maximum": 1,
+            "description": "how sure identity (0.5 at the threshold) or plate (its worst character) is",
+        },
         "media_s": nullable_seconds | {"description": "position in the clip; null for a live camera"},
         "latency_ms": {"type": ["number", "null"], "description": "from capture to the outbox"},
         "snapshot": nullable_name | {"description": "topic of the retained picture that shows the track"},
@@ -151,6 +158,7 @@ def json_schema() -> dict[str, object]:
             _where(["slot_occupied", "slot_free"], "slot", {"type": "string"}),
             _where(["identity"], "state", {"enum": ["known", "unknown"]}),
             _where(["plate"], "state", {"enum": ["allowed", "near", "unknown"]}),
+            _where(["identity", "plate"], "confidence", {"type": "number"}),
             _where(["events_dropped"], "count", {"type": "integer"}),
             {
                 "if": {"properties": {"type": {"not": {"const": "events_dropped"}}}},

@@ -10,6 +10,7 @@ from typing import Any
 
 from edge_runtime.config import Config
 from edge_runtime.datatypes import Detections, Event, Frame, Track
+from edge_runtime.plates.finder import open_finder
 from edge_runtime.publishing.announcement import Announcement
 from edge_runtime.publishing.commands import Commands, Switches
 from edge_runtime.publishing.desk import Publisher
@@ -39,7 +40,8 @@ class Presence:
         publishers: who else is to be told of events.
 
     Raises:
-        ConfigError: names that cannot stand in topics or ids, or prefixes that overlap.
+        ConfigError: names that cannot stand in topics or ids, prefixes that overlap, or no such finder of plates.
+        BundleError: the finder of plates cannot be used.
     """
 
     def __init__(
@@ -55,7 +57,10 @@ class Presence:
         topics = topics_of(config)
         prefix = config.mqtt.discovery
         self._mqtt, self._classes = mqtt, tuple(classes)
-        self._snapshots = Snapshots(config.privacy, topics, classes, self._picture)
+        # A network more only where pictures leave and plates must not; a person's, too, may show a car.
+        hides = config.privacy.level == "crops" and config.plates.finder
+        finder = open_finder(config.plates.finder) if hides else None
+        self._snapshots = Snapshots(config.privacy, topics, classes, self._picture, finder)
         self._frames, self._uptime_s = 0, 0.0
         state = Path(config.node.state).expanduser()
         self.switches = Switches(state / "switches.json", say)

@@ -10,8 +10,13 @@ import numpy as np
 
 from edge_runtime.config import PrivacyConfig
 from edge_runtime.datatypes import BgrImage, Detections, Event, Frame, Track
+from edge_runtime.imaging.blur_faces import CELLS as FACE_CELLS
 from edge_runtime.imaging.blur_faces import Area, blur_areas, hidden_areas
 from edge_runtime.imaging.colour import to_bgr
+from edge_runtime.plates.finder import LABEL as PLATE
+from edge_runtime.plates.finder import Finder
+from edge_runtime.plates.hiding import CELLS as PLATE_CELLS
+from edge_runtime.plates.hiding import plate_areas
 from edge_runtime.publishing.bearer import bearer_of
 from edge_runtime.publishing.topics import Topics
 
@@ -22,6 +27,8 @@ QUALITY = 80
 BETTER = 1.5
 """A track is shown again when it is seen so many times as well as in its last picture."""
 NEVER_NS = -(10**18)
+HIDDEN = ("face", PLATE)
+"""Not shown by themselves at the level `crops`."""
 PASSING = ("track_update", "track_end")
 """Events that tell nothing new of a track: no picture is taken for them, nor kept from giving way to another's."""
 
@@ -37,12 +44,15 @@ class Snapshots:
         topics: of the camera.
         classes: the labels that the models tell apart.
         put: says a payload on a topic, retained; an empty one clears it.
+        finder: of plates, which are blurred at the level `crops` as faces are; None: they stay as they are.
     """
 
     def __init__(
-        self, config: PrivacyConfig, topics: Topics, classes: Sequence[str], put: Callable[[str, bytes], None]
-    ) -> None:
+        self, config: PrivacyConfig, topics: Topics, classes: Sequence[str], put: Callable[[str, bytes], None],
+        finder: Finder | None = None,
+    ) -> None:  # fmt: skip
         self._config, self._topics, self._put = config, topics, put
+        self._finder = finder if config.level == "crops" else None
         self.labels = shown_labels(config, classes)
         self._best: dict[int, float] = {}
         self._shown_ns: dict[str, int] = {}
@@ -62,6 +72,9 @@ class Snapshots:
             tracks: live ones after it.
             events: that it led to.
             anew: show the best of each label that is in view, whatever was shown before.
+
+        Raises:
+            InferenceError: plates could not be looked for; no picture is shown.
         """
         self._bearers = {} if "face" in self.labels else _bearers(tracks)
         told = {self._shown_as(e.track.id) for e in events if e.track is not None and e.type not in PASSING}
@@ -82,7 +95,11 @@ class Snapshots:
                 continue
             self._best[track.id], self._shown_ns[track.label] = worth, frame.captured_ns
             self._showing[track.label] = track.id
-            self._put(self._topics.snapshot(track.label), self._jpeg(frame, track, hidden))
+            window = _window(track, frame.size_wh)
+            plates: list[Area] = []
+            if self._finder is not None:
+                plates = plate_areas(frame.main, window, detections, tracks, self._finder)
+            self._put(self._topics.snapshot(track.label), _jpeg(frame, window, hidden, plates))
 
     def refer(self, events: Sequence[Event]) -> list[Event]:
         """The events, each with the topic of the picture that shows its track now, if one does.
@@ -113,24 +130,12 @@ class Snapshots:
         """Whether that happened to the label's picture less than `every_s` ago."""
         return label in times_ns and frame.captured_ns - times_ns[label] < self._config.every_s * 1e9
 
-    def _jpeg(self, frame: Frame, track: Track, hidden: Sequence[Area]) -> bytes:
-        bgr: BgrImage = to_bgr(frame.main)
-        x1, y1, x2, y2 = _window(track, frame.size_wh)
-        part = np.ascontiguousarray(bgr[y1:y2, x1:x2])
-        # Before it shrinks: nothing of a face may come back from the pixels around it.
-        part = blur_areas(part, [(a - x1, b - y1, c - x1, d - y1) for a, b, c, d in hidden])
-        scale = min(1.0, SIDE_MAX_PX / max(part.shape[:2]))
-        if scale < 1.0:
-            part = np.asarray(cv2.resize(part, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8)
-        # OpenCV writes no EXIF: nothing but the pixels leaves.
-        return bytes(cv2.imencode(".jpg", part, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1])
-
 
 def shown_labels(config: PrivacyConfig, classes: Sequence[str]) -> tuple[str, ...]:
-    """The labels whose pictures leave the node: none at `events`, no faces at `crops`."""
+    """The labels whose pictures leave the node: none at `events`, no faces and no plates at `crops`."""
     if config.level == "events":
         return ()
-    return tuple(name for name in classes if config.level == "snapshots" or name != "face")
+    return tuple(name for name in classes if config.level == "snapshots" or name not in HIDDEN)
 
 
 def _bearers(tracks: Sequence[Track]) -> dict[int, int]:
@@ -153,3 +158,20 @@ def _window(track: Track, frame_wh: tuple[int, int]) -> tuple[int, int, int, int
     more = MARGIN * max(x2 - x1, y2 - y1)
     left, top = max(round(x1 - more), 0), max(round(y1 - more), 0)
     return left, top, min(round(x2 + more), frame_wh[0]), min(round(y2 + more), frame_wh[1])
+
+
+def _jpeg(
+    frame: Frame, window: tuple[int, int, int, int], faces: Sequence[Area], plates: Sequence[Area]
+) -> bytes:  # fmt: skip
+    """What the window shows, small, with areas of the frame blurred."""
+    bgr: BgrImage = to_bgr(frame.main)
+    x1, y1, x2, y2 = window
+    part = np.ascontiguousarray(bgr[y1:y2, x1:x2])
+    # Before it shrinks: nothing of a face or a plate may come back from the pixels around it.
+    for areas, cells in ((faces, FACE_CELLS), (plates, PLATE_CELLS)):
+        part = blur_areas(part, [(a - x1, b - y1, c - x1, d - y1) for a, b, c, d in areas], cells)
+    scale = min(1.0, SIDE_MAX_PX / max(part.shape[:2]))
+    if scale < 1.0:
+        part = np.asarray(cv2.resize(part, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8)
+    # OpenCV writes no EXIF: nothing but the pixels leaves.
+    return bytes(cv2.imencode(".jpg", part, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1])

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from edge_runtime.config import IdentityConfig
 from edge_runtime.datatypes import Event, Track
 from edge_runtime.events.explanation import Note
-from edge_runtime.events.identity import KEPT, UNSURE, Identity, Verdict, verdict
+from edge_runtime.events.identity import KEPT, UNSURE, Identity, Verdict, confidence, verdict
 from edge_runtime.identity.gallery import Gallery
 from edge_runtime.identity.reader import Seen
 from edge_runtime.tracking.tracker import TrackerOutput
@@ -130,6 +130,26 @@ def test_the_event_is_about_the_faces_track() -> None:
     visit = Visit(rule())
     (event,) = [e for _ in range(3) for e in visit.frame((0.0, 0.9), track=7)]
     assert (event.type, event.track and event.track.id, event.track and event.track.label) == ("identity", 7, "face")
+
+
+@given(st.floats(0, 2 * THRESHOLD), st.floats(0, 2 * THRESHOLD))
+def test_confidence_is_half_at_the_threshold_and_grows_away_from_it(near: float, far: float) -> None:
+    near, far = sorted((near, far))
+    for now, surer, less in ((Verdict("known", "anna"), near, far), (Verdict("unknown"), far, near)):
+        a, b = (confidence(now, {"anna": x, "ben": 9.0}, THRESHOLD) for x in (surer, less))
+        assert 0.5 <= b <= a <= 1.0
+        assert confidence(now, {"anna": THRESHOLD}, THRESHOLD) == 0.5
+    assert confidence(Verdict("unknown"), {}, THRESHOLD) == 1.0, "nobody is enrolled"
+
+
+def test_the_event_says_how_sure_it_is_also_where_names_stay_inside() -> None:
+    for config in (IdentityConfig(enabled=True), IdentityConfig(enabled=True, tell_names=False)):
+        visit = Visit(rule(config))
+        (known,) = [e for _ in range(3) for e in visit.frame((0.1, 0.9))]
+        assert known.confidence is not None and abs(known.confidence - 0.9) < 1e-6
+        visit = Visit(rule(config))
+        (unknown,) = [e for _ in range(3) for e in visit.frame((1.5, 0.9))]
+        assert unknown.confidence is not None and abs(unknown.confidence - 5 / 6) < 1e-6
 
 
 def test_views_of_persons_and_cars_are_none_of_its_business() -> None:

@@ -60,6 +60,16 @@ def test_unsure_readings_tell_nothing_until_better_ones_come() -> None:
     assert [t for _ in range(KEPT) for t in visit.frame("AB123CD", 0.95)] == [("allowed", "AB123CD")]
 
 
+def test_the_event_says_how_sure_its_worst_character_is() -> None:
+    rule = Plates(OURS)
+    told: list[Event] = []
+    for i in range(3):
+        seen = [PlateSeen(1, Reading("AB123CD", (0.9, 0.95, 0.7, 0.9, 0.9, 0.9, 0.9)), 200.0)]
+        told += rule.update(TrackerOutput((standing(1, 100, 300, float(i), label="car"),), ()), seen, moment(float(i)))
+    (event,) = told
+    assert event.confidence is not None and abs(event.confidence - 0.7) < 1e-6
+
+
 def test_misread_characters_are_outvoted() -> None:
     visit = Visit()
     told = [t for text in ("AB123CO", "A8123CD", "AB128CD", "AB123CD", "AB123CD") for t in visit.frame(text, 0.95)]

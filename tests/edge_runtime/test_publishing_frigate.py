@@ -82,6 +82,7 @@ def event(kind: str, track: int = 1, at_s: float = 10.0, zone: str | None = None
         "time": f"2026-11-24T03:{int(at_s // 60):02}:{at_s % 60:06.3f}Z",
         "zone": zone,
         "name": None,
+        "confidence": None,
         "snapshot": None,
         "track": {
             "id": track,
@@ -166,21 +167,21 @@ def test_a_face_that_is_known_becomes_the_sub_label_of_its_person() -> None:
     objects.translate(event("track_start", 1))
     objects.translate(event("track_start", 2, x=500.0))
     objects.translate(face("track_start", 10.2))
-    told = objects.translate(face("identity", 11, state="known", name="Anna"))
+    told = objects.translate(face("identity", 11, state="known", name="Anna", confidence=0.81))
     assert [(t["type"], t["after"]["label"], t["after"]["sub_label"]) for t in told] == [
-        ("update", "face", ["Anna", None]), ("update", "person", ["Anna", None]),
+        ("update", "face", ["Anna", 0.81]), ("update", "person", ["Anna", 0.81]),
     ]  # fmt: skip
     assert told[1]["before"]["sub_label"] is None
     assert told[1]["after"]["box"] == [100, 200, 200, 400], "the one who bears it, not the other"
     assert after(objects.translate(event("track_update", 2, 12, x=500.0)))["person"]["sub_label"] is None
-    assert after(objects.translate(event("track_end", 1, 13)))["person"]["sub_label"] == ["Anna", None]
+    assert after(objects.translate(event("track_end", 1, 13)))["person"]["sub_label"] == ["Anna", 0.81]
 
 
 def test_a_person_who_is_told_of_after_the_face_is_named_too() -> None:
     objects = FrigateObjects()
     objects.translate(face("track_start", 10))
-    assert len(objects.translate(face("identity", 11, state="known", name="Anna"))) == 1
-    assert after(objects.translate(event("track_start", 1, 12)))["person"]["sub_label"] == ["Anna", None]
+    assert len(objects.translate(face("identity", 11, state="known", name="Anna", confidence=0.81))) == 1
+    assert after(objects.translate(event("track_start", 1, 12)))["person"]["sub_label"] == ["Anna", 0.81]
 
 
 def test_an_unknown_face_and_one_whose_name_is_kept_back_give_no_sub_label() -> None:
@@ -207,8 +208,12 @@ def test_an_object_has_a_snapshot_once_its_picture_was_published() -> None:
 def test_a_plate_that_was_read_is_told() -> None:
     objects = FrigateObjects()
     objects.translate(event("track_start"))
-    told = after(objects.translate(event("plate") | {"name": "ABC123", "state": "allowed"}))
+    told = after(objects.translate(event("plate") | {"name": "ABC123", "state": "allowed", "confidence": 0.93}))
     assert told["person"]["recognized_license_plate"] == "ABC123"
+    assert told["person"]["recognized_license_plate_score"] == 0.93
+    kept_back = after(objects.translate(event("plate") | {"state": "unknown", "confidence": 0.7}))
+    assert kept_back["person"]["recognized_license_plate"] is None
+    assert kept_back["person"]["recognized_license_plate_score"] is None, "a score of nothing that is told"
 
 
 def test_objects_are_counted_by_camera_and_zone() -> None:

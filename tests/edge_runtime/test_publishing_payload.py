@@ -34,6 +34,7 @@ FULL = Event(
     direction="in",
     state="known",
     name="Žofie",
+    confidence=0.9,
 )
 KINDS: tuple[EventType, ...] = typing.get_args(EventType)
 
@@ -60,7 +61,16 @@ def of_type(kind: EventType) -> Event:
 def test_the_document_is_the_design_s_to_the_letter() -> None:
     text = encoded(
         replace(
-            FULL, zone="Weg & Tür", line=None, slot=None, dwell_s=None, kind=None, direction=None, state=None, name=None
+            FULL,
+            zone="Weg & Tür",
+            line=None,
+            slot=None,
+            dwell_s=None,
+            kind=None,
+            direction=None,
+            state=None,
+            name=None,
+            confidence=None,
         )
     ).decode()
     assert re.sub('"id":"[^"]*"', '"id":"*"', text) == (
@@ -69,7 +79,7 @@ def test_the_document_is_the_design_s_to_the_letter() -> None:
         '"time":"2026-11-24T03:30:32.123Z","clock_synced":true,"track":{"id":17,"label":"person","score":0.91,'
         '"box":[10.0,20.0,110.0,220.0],"box_norm":[0.01569,0.04167,0.17188,0.45833],"age_s":2.4},'
         '"zone":"Weg & Tür","line":null,"direction":null,"slot":null,"dwell_s":null,"kind":null,"state":null,'
-        '"name":null,'
+        '"name":null,"confidence":null,'
         '"media_s":1.25,"latency_ms":41.2,"snapshot":null}'
     )
 
@@ -90,6 +100,7 @@ def test_events_about_the_node_need_neither_track_nor_camera() -> None:
         ("zone_leave", "zone"), ("dwell", "zone"), ("line_cross", "line"), ("line_cross", "direction"),
         ("tamper", "kind"), ("tamper_clear", "kind"), ("slot_occupied", "slot"),
         ("slot_free", "slot"), ("identity", "state"), ("identity", "track"), ("plate", "state"), ("plate", "track"),
+        ("identity", "confidence"), ("plate", "confidence"),
         ("events_dropped", "count"),
     ],
 )  # fmt: skip
@@ -128,8 +139,11 @@ def test_any_event_satisfies_the_schema(
     count: int,
     wall: datetime,
 ) -> None:
-    state = "unknown" if kind == "identity" else other
-    event = Event(kind, 0, media_s, frame_wh, track, name, name, name, dwell_s, count, "moved", "out", state, other)
+    told = kind in ("identity", "plate")
+    state, sure = ("unknown", track.score) if told else (other, None)
+    event = Event(
+        kind, 0, media_s, frame_wh, track, name, name, name, dwell_s, count, "moved", "out", state, other, sure
+    )  # fmt: skip
     document = json.loads(encoded(event, wall, camera=other))
     VALIDATOR.validate(document)
     x1, y1, x2, y2 = document["track"]["box"]

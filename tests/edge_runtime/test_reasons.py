@@ -42,7 +42,7 @@ def test_zones_and_lines_say_what_they_measured() -> None:
 
 def identity(id_: int, name: str | None) -> Event:
     face = standing(id_, 30.0, 60.0, 0.0, label="face")
-    return track_event("identity", face, moment(0.0), state="known" if name else "unknown", name=name)
+    return track_event("identity", face, moment(0.0), state="known" if name else "unknown", name=name, confidence=0.8)
 
 
 def test_who_a_face_is_comes_with_the_distance_and_nothing_is_carried_to_the_next_frame() -> None:

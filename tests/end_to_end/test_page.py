@@ -106,11 +106,16 @@ def test_it_shows_the_picture_the_events_and_the_counters(browser: Browser) -> N
         assert "person 17, score 0.91" in page.inner_text("#events li .why")
         server.tell([json.dumps(EVENT | {"seq": 2, "type": "track_end"}).encode()])
         page.wait_for_selector("#events li.track_end")
-        known = {"state": "known", "name": "Anna", "why": "Anna: 3 views, nearest is Anna at 0.412 of 0.550"}
+        known = {
+            "state": "known",
+            "name": "Anna",
+            "confidence": 0.625,
+            "why": "Anna: 3 views, nearest is Anna at 0.412 of 0.550",
+        }
         server.tell([json.dumps(EVENT | {"seq": 3, "type": "identity"} | known).encode()])
         page.wait_for_selector("#events li.identity")
         assert page.inner_text("#events li.identity .what") == "identity: Anna"
-        assert "3 views, nearest is Anna at 0.412 of 0.550" in page.inner_text("#events li.identity .why")
+        assert "nearest is Anna at 0.412 of 0.550, confidence 0.63" in page.inner_text("#events li.identity .why")
         until(page, lambda: "1,234" in page.inner_text("#counters"))
         assert "attention" in page.inner_text("#stages")
         wide = page.evaluate("[document.documentElement.scrollWidth, innerWidth]")

@@ -1,4 +1,7 @@
-"""No pixel leaves a node at the level `events`: canaries painted into every frame, searched for in every byte."""
+"""No pixel leaves a node at the level `events`: canaries painted into every frame, searched for in every byte.
+
+At the level `crops` none of a plate does.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +25,12 @@ from numpy.typing import NDArray
 from edge_runtime.capture.source import open_source
 from edge_runtime.clock import SystemClock
 from edge_runtime.config import CameraConfig
-from tests.canary import Finding, Search, painted
+from edge_runtime.engine import open_model
+from edge_runtime.plates.finder import PlateFinder, around, plate_in
+from edge_runtime.plates.reader import open_reader
+from tests.canary import Finding, Search, painted, shown, tile
 from tests.face_models import face_photo, face_settings
+from tests.gate_clip import our_plate, write_clip
 from tests.mosquitto import BINARY, Mosquitto
 from tests.subscriber import Subscriber
 
@@ -225,6 +232,55 @@ def test_pictures_leave_on_their_topics_alone_and_back_at_the_level_events_the_b
             assert not any("/snapshot" in topic for topic, _, _ in late.heard)
             components = json.loads(payload_of(late.heard, "config"))["components"].values()
             assert all(len(c) == 1 for c in components if c["platform"] == "image"), "withdrawn"
+
+
+def cars_shown(clip: Path, folder: Path, level: str, *more: str) -> list[Image]:
+    """The pictures of a car that a run publishes."""
+    folder.mkdir()
+    command = [sys.executable, "-m", "edge_runtime.cli", "--camera", str(clip), "--once", "--fast"]
+    settings = [f"privacy.level={level}", "privacy.every_s=0.1", *more]
+    command += ["--state", str(folder / "state"), *(word for text in settings for word in ("--set", text))]
+    with Mosquitto(folder) as broker, Subscriber(broker.port, "#") as subscriber:
+        done = subprocess.run([*command, "--broker", broker.url], capture_output=True, timeout=400)
+        assert done.returncode == 0, done.stderr.decode()
+        assert subscriber.wait(lambda s: any(topic.endswith("/status") and p == b"offline" for topic, p, _ in s.heard))
+        payloads = [payload for topic, payload, _ in subscriber.heard if topic.endswith("/snapshot/car") and payload]
+    pictures = [cv2.imdecode(np.frombuffer(payload, np.uint8), cv2.IMREAD_COLOR) for payload in payloads]
+    assert pictures
+    return [np.asarray(picture, np.uint8) for picture in pictures if picture is not None]
+
+
+def readings(pictures: list[Image]) -> set[str]:
+    """What our own networks read on pictures of a car."""
+    finder, reader = PlateFinder(open_model("plate_finder", "detector")), open_reader("plate_reader")
+    found = set()
+    for picture in pictures:
+        seen = plate_in(picture, (0, 0, picture.shape[1], picture.shape[0]), finder)
+        cut = None if seen is None else around(picture, [float(edge) for edge in seen[0]], 0.08)
+        found |= {reader(cut[0]).text} if cut is not None else set()
+    return found
+
+
+@pytest.mark.skipif(BINARY is None, reason="no mosquitto on this machine (./test installs it)")
+@pytest.mark.timeout(900)
+def test_at_the_level_crops_no_plate_leaves_on_a_picture(tmp_path: Path) -> None:
+    plate, text = our_plate()
+    side = plate.shape[0] * 2 // 3
+    mark = cv2.resize(tile(), (side, side), interpolation=cv2.INTER_AREA)[..., None]
+    plain, marked = write_clip(tmp_path / "plain.mkv", plate), plate.copy()
+    marked[side // 4 : side // 4 + side, -side - 12 : -12] = mark
+    clip = write_clip(tmp_path / "marked.mkv", marked)
+
+    legible = cars_shown(plain, tmp_path / "1", "snapshots")
+    assert text in readings(legible), "or the search would prove little"
+    assert text not in readings(cars_shown(plain, tmp_path / "2", "crops"))
+    assert "the canary" not in {shown(grey(picture)) for picture in cars_shown(clip, tmp_path / "3", "crops")}
+    without = cars_shown(clip, tmp_path / "4", "crops", "plates.finder=")
+    assert "the canary" in {shown(grey(picture)) for picture in without}, "nobody was asked to hide it"
+
+
+def grey(picture: Image) -> Image:
+    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY), np.uint8)
 
 
 def check_references(heard: list[tuple[str, bytes, bool]], shown: set[str]) -> None:

@@ -42,7 +42,9 @@ function because(event) {
     case "line_cross": return `${who}: crossed line ${event.line}, ${event.direction}`;
     case "slot_occupied": case "slot_free":
       return `slot ${event.slot} looks ${event.state || ""} for long enough` + (dwell ? `; before that ${dwell}` : "");
-    case "identity": case "plate": return `${who}: ${event.why || event.name || event.state}`;
+    case "identity": case "plate":
+      return `${who}: ${event.why || event.name || event.state}` +
+        (event.confidence == null ? "" : `, confidence ${event.confidence.toFixed(2)}`);
     case "tamper": return `the camera has been ${event.kind} for long enough`;
     case "tamper_clear": return `the camera is not ${event.kind} any more`;
     default: return who;
