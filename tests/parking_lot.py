@@ -13,22 +13,17 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from edge_runtime.config import ParkingConfig, SlotConfig
 from edge_runtime.datatypes import Event
 from edge_runtime.detection.classifier import SlotClassifier
-from edge_runtime.detection.slot_patch import Quad, expanded, quad_of
 from edge_runtime.engine import open_model
 from edge_runtime.events.appearance import Moment
 from edge_runtime.events.parking import Parking
+from tests.car_crops import Image, Quad, car_of, paste_car, quad_of
 
-Image = NDArray[np.uint8]
 FOLDER = Path(__file__).resolve().parents[2] / "shared" / "data" / "parking"
 DAY_S = 24 * 3600
-CAR_PX = 64
-CAR_MARGIN = 0.35
-"""A car is cut out with this much around its slot, and fades out there."""
 APART = (1, 2, 4, 6, 11, 12, 14, 16, 21, 22, 30, 31)
 """Slots of the fixed camera whose cars do not stand on each other's polygons."""
 SETTLED_S = 45.0
@@ -132,13 +127,11 @@ class Renderer:
         self.size_wh = (frames[0]["width"], frames[0]["height"])
         self.quads = [quad_of([(x * self.size_wh[0], y * self.size_wh[1]) for x, y in s.points]) for s in self.slots]
         self._cars = [
-            _cut(picture(f), quad_of(s["polygon"]))
+            car_of(picture(f), quad_of(s["polygon"]))
             for f in frames
             for s in f["slots"]
             if s["occupied"] and s["id"] in ids
         ]
-        ramp = np.clip(np.minimum(np.arange(CAR_PX), np.arange(CAR_PX)[::-1]) / (0.12 * CAR_PX), 0, 1)
-        self._alpha = np.minimum(ramp[:, None], ramp[None, :]).astype(np.float32)
         self._standing: tuple[tuple[int, ...], Image] | None = None
 
     def frame(self, day: Day, at_s: float) -> Image:
@@ -151,7 +144,7 @@ class Renderer:
         if self._standing is None or self._standing[0] != key:
             bgr = self.empty[ground].copy()
             for stay in sorted(there, key=lambda s: float(self.quads[s.slot][:, 1].max())):
-                self._paste(bgr, self.quads[stay.slot], stay.car)
+                paste_car(bgr, self.quads[stay.slot], self._cars[stay.car % len(self._cars)])
             self._standing = key, bgr
         bgr = self._standing[1].copy()
         passing = [p for p in day.passing if p.start_s <= at_s < p.end_s]
@@ -159,29 +152,15 @@ class Renderer:
             if p.kind != "headlight":
                 self._pass(bgr, p, (at_s - p.start_s) / (p.end_s - p.start_s))
         daylight = float(np.clip(1.3 * np.sin((hour - 5.5) / 13 * np.pi), 0.22, 1))
-        light = bgr.astype(np.float32) * np.float32(daylight)
+        lit = cv2.convertScaleAbs(bgr, alpha=daylight)
         for p in passing:
             if p.kind == "headlight":
                 x, y = _place(p, (at_s - p.start_s) / (p.end_s - p.start_s))
-                rows, columns = np.ogrid[: light.shape[0], : light.shape[1]]
-                spot = np.exp(-(((columns - x) / 40) ** 2) - ((rows - y) / 20) ** 2).astype(np.float32)
-                light += 140 * spot[:, :, None]
-        noise = self._rng.integers(-3, 4, light.shape[:2], np.int8).astype(np.float32) * (2.2 - 1.5 * daylight)
-        return np.clip(light + noise[:, :, None], 0, 255).astype(np.uint8)
-
-    def _paste(self, bgr: Image, quad: Quad, car: int) -> None:
-        """Put a car into a slot, or wherever a quadrilateral is."""
-        crop, target = self._cars[car % len(self._cars)], expanded(quad, CAR_MARGIN)
-        low = np.maximum(np.floor(target.min(0)).astype(int), 0)
-        high = np.minimum(np.ceil(target.max(0)).astype(int) + 1, self.size_wh)
-        if (high <= low).any():
-            return
-        matrix = cv2.getPerspectiveTransform(_SQUARE, (target - low).astype(np.float32))
-        size = tuple((high - low).tolist())
-        warped = cv2.warpPerspective(crop, matrix, size).astype(np.float32)
-        alpha = cv2.warpPerspective(self._alpha, matrix, size)[:, :, None]
-        part = bgr[low[1] : high[1], low[0] : high[0]]
-        part[:] = (part + alpha * (warped - part)).astype(np.uint8)
+                rows, columns = np.ogrid[: lit.shape[0], : lit.shape[1]]
+                spot = 140 * np.exp(-(((columns - x) / 40) ** 2) - ((rows - y) / 20) ** 2).astype(np.float32)
+                lit = cv2.add(lit, cv2.merge([spot] * 3), dtype=cv2.CV_8U)
+        noise = self._rng.integers(-3, 4, lit.shape[:2], np.int8).astype(np.float32) * np.float32(2.2 - 1.5 * daylight)
+        return np.asarray(cv2.add(lit, cv2.merge([noise] * 3), dtype=cv2.CV_8U), np.uint8)
 
     def _pass(self, bgr: Image, p: Passing, share: float) -> None:
         x, y = _place(p, share)
@@ -194,15 +173,7 @@ class Renderer:
         if p.kind == "lorry":  # as large as three cars, in one colour
             cv2.fillConvexPoly(bgr, np.round(shape * 2.2 + at).astype(np.int32), _colour(p.car))
         else:
-            self._paste(bgr, np.asarray(shape + at, np.float32), p.car)
-
-
-_SQUARE = np.array([[0, 0], [CAR_PX, 0], [CAR_PX, CAR_PX], [0, CAR_PX]], np.float32)
-
-
-def _cut(bgr: Image, quad: Quad) -> Image:
-    matrix = cv2.getPerspectiveTransform(expanded(quad, CAR_MARGIN), _SQUARE)
-    return np.asarray(cv2.warpPerspective(bgr, matrix, (CAR_PX, CAR_PX), borderMode=cv2.BORDER_REPLICATE), np.uint8)
+            paste_car(bgr, np.asarray(shape + at, np.float32), self._cars[p.car % len(self._cars)])
 
 
 def _place(p: Passing, share: float) -> tuple[float, float]:
