@@ -87,7 +87,12 @@ class DetectionConfig:
 class TrackingConfig:
     """How detections become tracks."""
 
-    start_score: float = setting(0.4, "a new track needs a detection scored at least this", low=0, high=1)
+    start_score: float = setting(
+        0.55,
+        "a new track needs a detection scored at least this; 0.4 in mode full, where no second network agrees",
+        low=0,
+        high=1,
+    )
     match_score: float = setting(0.15, "weaker detections than this prolong no track", low=0, high=1)
     iou_min: float = setting(0.2, "overlap that a detection and a track's forecast need", low=0, high=1)
     confirm_hits: int = setting(3, "matched detections before a track is told of", low=1)

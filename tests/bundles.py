@@ -14,14 +14,23 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
+from build_tools.bundle.export import to_onnx
 from build_tools.bundle.writer import bundle_bytes
 from build_tools.model import Grid, Model
 from edge_runtime.bundle import archive
 from edge_runtime.bundle.dictionary import GRAPH_DICTIONARY
 from edge_runtime.bundle.reader import read_manifest_bytes, sha256
+from edge_runtime.shipped import shipped
 
 Array = NDArray[Any]
 PEERS = Path(__file__).resolve().parents[1].parent / "shared" / "peers"
+
+
+def plain_onnx(name: str, folder: Path) -> Path:
+    """A shipped bundle as plain ONNX with its facts, in `folder`."""
+    path = folder / f"{name}.onnx"
+    onnx.save(to_onnx(shipped(f"{name}.edge")), path)
+    return path
 
 
 def holding(weights: Mapping[str, Array], grids: Mapping[str, Grid] | None = None) -> Model:

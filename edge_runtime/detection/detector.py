@@ -17,8 +17,12 @@ from edge_runtime.imaging.crop_resize import crop_batch
 
 EDGE_PX = 3.0
 """A box that ends this close to its crop's border was probably cut off there, in crop pixels."""
+CUT_TRUST = 0.5
+"""Which of two boxes of one object stays is decided by score, and by this share of it for one that was cut off."""
 PART_SHARE = 0.7
 """A cut-off box of which this share lies inside another of its group is a part of the same object."""
+HEAD_TRUST = 0.5
+"""A face, and a person who holds it, count against a person's box from this share of its score on."""
 HEAD_IOU = 0.5
 """A person's box that overlaps a face's by more than this is a head, and nobody where a person's box holds it."""
 
@@ -96,8 +100,8 @@ class CropDetector:
     def _joined(
         self, boxes: Boxes, scores: NDArray[np.float32], labels: NDArray[np.int32], cut: NDArray[np.bool_]
     ) -> Detections:
-        """One detection per object: whole boxes before cut-off ones, then by score."""
-        order = np.lexsort((-scores, cut))
+        """One detection per object: the surest, but a box that was cut off only where no other is half as sure."""
+        order = np.argsort(-scores * np.where(cut, CUT_TRUST, 1.0), kind="stable")
         boxes, scores, labels, cut = boxes[order], scores[order], labels[order], cut[order]
         same = self._groups[labels][:, None] == self._groups[labels][None, :]
         double = same & (iou(boxes, boxes) > self._config.iou_max)
@@ -120,7 +124,10 @@ def bare_heads(detections: Detections) -> NDArray[np.bool_]:
     found: NDArray[np.bool_] = np.zeros(len(detections), np.bool_)
     if len(persons) > 1 and len(faces):
         boxes, sizes = detections.boxes[persons], area(detections.boxes[persons])
-        head = (iou(boxes, detections.boxes[faces]) > HEAD_IOU).any(1)
-        held = ((share_inside(boxes, boxes) > PART_SHARE) & (sizes[:, None] < sizes[None, :])).any(1)
-        found[persons[head & held]] = True
+        # Only what is about as sure counts: every box has faint doubles of other classes and sizes.
+        needed = detections.scores[persons, None] * HEAD_TRUST
+        head = (iou(boxes, detections.boxes[faces]) > HEAD_IOU) & (detections.scores[None, faces] >= needed)
+        held = (share_inside(boxes, boxes) > PART_SHARE) & (sizes[:, None] < sizes[None, :])
+        held &= detections.scores[None, persons] >= needed
+        found[persons[head.any(1) & held.any(1)]] = True
     return found

@@ -16,9 +16,9 @@ from edge_runtime.geometry import iou
 
 AGREE_IOU = 0.5
 """Boxes of one kind that overlap at least this much are the same object."""
-GLANCE_TRUST = 0.5
+GLANCE_TRUST = 0.9
 """How much of a region's score counts as a second witness of a detection."""
-LONE_DETECTION, LONE_REGION = 0.8, 0.7
+LONE_DETECTION, LONE_REGION = 0.8, 0.85
 """What is left of a score that the other network does not share."""
 
 

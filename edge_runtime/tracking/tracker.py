@@ -26,6 +26,8 @@ BUFFER_PER_S = 0.3
 """And by so much more for each second the track was not seen, up to one second."""
 WEAK_IOU_MIN = 0.35
 """A weak detection must lie where the track is expected."""
+CONFIRM_SHARE = 0.7
+"""Detections below this share of the score that starts a track prolong it, but do not confirm it."""
 TENTATIVE_S = 0.35
 """An unconfirmed track that was not seen this long was a flicker."""
 GONE_S = 0.3
@@ -55,6 +57,7 @@ class _State:
     seen_ns: int
     score: float
     hits: int = 1
+    sure: int = 1
     confirmed: bool = False
     votes: dict[str, float] = field(default_factory=lambda: defaultdict(float))
 
@@ -137,7 +140,8 @@ class Tracker:
             state = self._states[i]
             state.see(detections.name(j), float(detections.scores[j]), now_ns)
             state.hits += 1
-            state.confirmed = state.confirmed or state.hits >= self._config.confirm_hits
+            state.sure += detections.scores[j] >= CONFIRM_SHARE * self._config.start_score
+            state.confirmed = state.confirmed or state.sure >= self._config.confirm_hits
 
     def _whole(
         self, found: NDArray[np.intp], detections: Detections, groups: NDArray[np.str_], now_ns: int

@@ -16,9 +16,9 @@ from build_tools.model import Model, load_model
 from build_tools.passes.activations import session
 from edge_runtime.bundle.reader import open_bundle
 from edge_runtime.shipped import shipped
-from tests.bundles import PEERS, Array, outputs, same_bits, small_net, whole
+from tests.bundles import PEERS, Array, outputs, plain_onnx, same_bits, small_net, whole
 
-SHIPPED = ("scene_attention.onnx", "crop_detector.edge", "face_cropper.edge")
+SHIPPED = ("scene_attention.edge", "crop_detector.edge", "face_cropper.edge")
 NAMES = (
     "blazeface_front_128", "fastestdet_352", "kws_dscnn", "landmark106", "mnist_cnn_cntk", "resnet8_cifar10",
     "silero_vad_16k", "ultraface_slim_320", "yoloface_50k", "yunet_s",
@@ -171,7 +171,7 @@ def test_sparse_initialisers_are_refused_by_name() -> None:
 
 
 def test_facts_travel_into_the_bundle_and_back(tmp_path: Path) -> None:
-    source = load_model(shipped("scene_attention.onnx"))
+    source = load_model(plain_onnx("scene_attention", tmp_path))
     write_bundle(source, tmp_path / "m.edge", facts={"name": "porch"}, provenance={}, coder="raw")
     told = {p.key: p.value for p in to_onnx(tmp_path / "m.edge").metadata_props}
     before = {p.key: p.value for p in source.proto.metadata_props}
@@ -183,7 +183,7 @@ def test_any_model_is_opened_by_its_content(tmp_path: Path) -> None:
     write_bundle(small_net(), path, facts={}, provenance={}, half=False)
     model = open_any(path)
     assert {grid.kind for grid in model.grids.values()} == {"uniform", "codebook", "half"}
-    assert open_any(shipped("scene_attention.onnx")).grids == {}
+    assert open_any(plain_onnx("scene_attention", tmp_path)).grids == {}
 
 
 def test_a_network_without_weights_is_bundled_too(tmp_path: Path) -> None:

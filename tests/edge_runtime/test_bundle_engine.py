@@ -17,15 +17,14 @@ from edge_runtime.bundle.dictionary import GRAPH_DICTIONARY
 from edge_runtime.bundle.signature import read_public_key
 from edge_runtime.engine import OnnxEngine, open_model, open_session
 from edge_runtime.errors import BundleError, FormatError, SignatureError
-from edge_runtime.shipped import shipped
-from tests.bundles import same_bits, small_net
+from tests.bundles import plain_onnx, same_bits, small_net
 
 
 @pytest.fixture(scope="module")
 def attention(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The shipped attention network as a bundle, and beside it as the plain ONNX that it decodes to."""
     folder = tmp_path_factory.mktemp("models")
-    model = load_model(shipped("scene_attention.onnx"))
+    model = load_model(plain_onnx("scene_attention", folder))
     write_bundle(model, folder / "scene.edge", facts={}, provenance={}, coder="raw")
     save_onnx(settled(model, True), folder / "scene.onnx")
     return folder / "scene.edge"
@@ -62,7 +61,7 @@ def test_a_node_that_trusts_one_key_runs_only_what_it_signed(attention: Path, tm
     public = read_public_key(generate_keys(tmp_path / "maker"))
     signed = tmp_path / "signed.edge"
     write_bundle(
-        load_model(shipped("scene_attention.onnx")), signed, facts={}, provenance={}, coder="raw",
+        load_model(plain_onnx("scene_attention", tmp_path)), signed, facts={}, provenance={}, coder="raw",
         private_key=read_private_key(tmp_path / "maker"),
     )  # fmt: skip
     assert OnnxEngine(signed, "attention", public).facts.name == "scene_attention"

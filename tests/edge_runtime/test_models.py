@@ -18,12 +18,12 @@ from edge_runtime.detection.detector import CropDetector
 from edge_runtime.engine import ModelFacts, OnnxEngine, open_model
 from edge_runtime.errors import BundleError, FormatError, VersionError
 from edge_runtime.imaging.lores import make_lores
-from edge_runtime.shipped import shipped
+from tests.bundles import plain_onnx
 
 
 def changed(tmp_path: Path, **facts: object) -> Path:
-    """The shipped attention network with other facts in it."""
-    model = onnx.load(shipped("scene_attention.onnx"))
+    """The shipped crop detector with other facts in it."""
+    model = onnx.load(plain_onnx("crop_detector", tmp_path))
     kept = json.loads(next(p.value for p in model.metadata_props if p.key == "edge"))
     del model.metadata_props[:]
     entry = model.metadata_props.add()
@@ -41,15 +41,14 @@ def test_shipped_models_open_for_their_task() -> None:
 def test_one_network_takes_both_lores_sizes() -> None:
     engine = open_model("scene_attention", "attention")
     for w, h in ((320, 256), (160, 128)):
-        heat, box = engine.run(np.zeros((1, 3, h, w), np.float32))
-        assert heat.shape == (1, 3, h // 8, w // 8)
-        assert box.shape == (1, 4, h // 8, w // 8)
+        levels = engine.run(np.zeros((1, 3, h, w), np.float32))
+        assert [m.shape for m in levels] == [(1, 3 + 4, h // s, w // s) for s in (8, 16, 32)]
 
 
 @pytest.mark.parametrize("keep", [0, 100, 150_000])
 def test_a_torn_file_is_refused(tmp_path: Path, keep: int) -> None:
     torn = tmp_path / "torn.onnx"
-    torn.write_bytes(shipped("scene_attention.onnx").read_bytes()[:keep])
+    torn.write_bytes(plain_onnx("scene_attention", tmp_path).read_bytes()[:keep])
     with pytest.raises(FormatError, match=r"torn\.onnx: not a usable model") as refused:
         OnnxEngine(torn)
     assert refused.value.exit_code == 4
@@ -60,8 +59,8 @@ def test_a_torn_file_is_refused(tmp_path: Path, keep: int) -> None:
     ("facts", "error", "message"),
     [
         ({"format": 2}, VersionError, "made for format 2"),
-        ({"task": "detector"}, FormatError, "is for detector, but attention is needed"),
-        ({"classes": ["face"]}, FormatError, "expected (1, 1, 32, 40)"),
+        ({"task": "attention"}, FormatError, "is for attention, but detector is needed"),
+        ({"classes": ["face"]}, FormatError, "expected (1, 1, 16, 16)"),
         ({"stride": 4}, FormatError, "gives heat"),
         ({"stride": 0}, FormatError, "out of range"),
         ({"size_wh": "big"}, FormatError, "missing or wrong"),
@@ -71,7 +70,7 @@ def test_a_model_that_lies_about_itself_is_refused(
     tmp_path: Path, facts: dict[str, object], error: type[BundleError], message: str
 ) -> None:
     with pytest.raises(error) as refused:
-        OnnxEngine(changed(tmp_path, **facts), "attention")
+        OnnxEngine(changed(tmp_path, **facts), "detector")
     assert message in str(refused.value)
 
 

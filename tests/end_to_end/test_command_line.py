@@ -96,12 +96,12 @@ def test_stats_and_recording_are_written(tmp_path: Path, short_clip: Path) -> No
     assert not list(tmp_path.glob("*.partial*"))
 
 
-@pytest.mark.parametrize("mode", ["attention", "full"])
-def test_the_other_modes_find_the_car_too(tmp_path: Path, short_clip: Path, mode: str) -> None:
+@pytest.mark.parametrize(("mode", "start"), [("attention", 0.55), ("full", 0.4)])
+def test_the_other_modes_find_the_car_too(tmp_path: Path, short_clip: Path, mode: str, start: float) -> None:
     file = tmp_path / "e.jsonl"
     done = run(
         tmp_path / "state", "--camera", str(short_clip), "--once", "--fast", "--events", str(file),
-        "--set", f"pipeline.mode={mode}",
+        "--set", f"pipeline.mode={mode}", "--set", f"tracking.start_score={start}",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert any(row["track"]["label"] in ("vehicle", "car", "truck", "bus") for row in events(file))
