@@ -31,15 +31,19 @@ class Vote:
 
     @property
     def weight(self) -> float:
-        """What the whole reading is worth, up to 1."""
-        return self.size * sum(self.reading.sure) / len(self.reading.sure)
+        """What the whole reading is worth, up to 1.
+
+        It is as good as its worst character, which may be one too many; squared, as one reading that is sure of itself
+        tells more than two that are half sure.
+        """
+        return self.size * self.reading.confidence**2
 
 
 def fused(votes: Sequence[Vote]) -> tuple[Reading, int] | None:
     """The text that the votes make together, and how many of them have its length; None without any.
 
-    Readings of the length that weighs most vote on each character. A character's confidence is the mean, weighted by
-    size, of the winner's where it was read and 0 where another was, times the share of all weight that its length has.
+    Readings of the length that weighs most vote on each character. A character's confidence is the weighted mean of the
+    winner's where it was read and 0 where another was, times the share of all weight that its length has.
     """
     if not votes:
         return None
@@ -49,13 +53,13 @@ def fused(votes: Sequence[Vote]) -> tuple[Reading, int] | None:
     total = sum(by_length.values())
     length = max(by_length, key=lambda n: (by_length[n], n))
     agree = [v for v in votes if len(v.reading.text) == length]
-    sizes, share = sum(v.size for v in agree), by_length[length] / total if total else 0.0
+    weight, share = by_length[length], by_length[length] / total if total else 0.0
     text, sure = "", []
     for i in range(length):
         worth: dict[str, float] = defaultdict(float)
         for vote in agree:
-            worth[vote.reading.text[i]] += vote.size * vote.reading.sure[i]
+            worth[vote.reading.text[i]] += vote.weight * vote.reading.sure[i]
         best = max(worth, key=lambda c: (worth[c], c))
         text += best
-        sure.append(min(1.0, share * worth[best] / sizes) if sizes else 0.0)
+        sure.append(min(1.0, share * worth[best] / weight) if weight else 0.0)
     return Reading(text, tuple(sure)), len(agree)
