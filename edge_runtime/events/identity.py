@@ -76,7 +76,7 @@ def confidence(now: Verdict, distances: dict[str, float], threshold: float) -> f
         threshold: see `verdict`.
     """
     near = distances[now.name] if now.name is not None else min(distances.values(), default=np.inf)
-    share = near / threshold if now.state == "known" else threshold / near
+    share = near / threshold if now.state == "known" else threshold / max(near, 1e-9)
     return float(np.clip(1 - share / 2, 0.5, 1.0))
 
 
