@@ -6,7 +6,6 @@ import _thread
 import json
 import signal
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -83,26 +82,29 @@ def test_the_exported_network_answers_as_the_averaged_one(trained: Path) -> None
     np.testing.assert_allclose(box, distances.numpy(), rtol=1e-3)
 
 
-def interrupt_after(out: Path, epochs: int) -> threading.Thread:
-    """Press Ctrl-C once `epochs` epochs have ended."""
+def interrupt_after(out: Path, epochs: int) -> threading.Event:
+    """Press Ctrl-C once `epochs` epochs have ended, and after each further one: a callback may have swallowed it.
+
+    Returns:
+        Set it when the training has been left.
+    """
     # A shell that starts the tests in the background has it ignored, and Python then leaves it so.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    left = threading.Event()
 
     def watch() -> None:
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
+        wanted = epochs
+        while not left.wait(0.002):
             try:
                 ended = len(json.loads((out / "history.json").read_text()))
             except (OSError, ValueError):
-                ended = 0
-            if ended >= epochs:
+                continue
+            if ended >= wanted:
+                wanted = ended + 1
                 _thread.interrupt_main()
-                return
-            time.sleep(0.002)
 
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    return thread
+    threading.Thread(target=watch, daemon=True).start()
+    return left
 
 
 @pytest.mark.parametrize("epochs", [1, 2])
@@ -111,9 +113,9 @@ def test_an_interrupted_training_resumes_to_the_same_weights_bit_for_bit(
 ) -> None:
     out = folder / f"interrupted{epochs}"  # after 1 epoch: amid a phase; after 2: between two
     command = ["train", str(folder / "tiny.toml"), "--out", str(out)]
-    watcher = interrupt_after(out, epochs)
+    left = interrupt_after(out, epochs)
     assert main(command) == 130
-    watcher.join()
+    left.set()
     assert not (out / "tiny.onnx").exists()
     assert main([*command, "--resume"]) == 0
     once, twice = weights(trained), weights(out)
@@ -127,9 +129,9 @@ def test_a_training_whose_views_come_again_resumes_to_the_same_weights(folder: P
     recipe.write_text(TINY.replace("epochs = 2\nrate = 0.002", "epochs = 3\nrate = 0.002\nviews = 2"))
     assert main(["train", str(recipe), "--out", str(folder / "again")]) == 0
     out = folder / "again_interrupted"
-    watcher = interrupt_after(out, 2)
+    left = interrupt_after(out, 2)
     assert main(["train", str(recipe), "--out", str(out)]) == 130
-    watcher.join()
+    left.set()
     kept = out / "targets.sqlite"
     assert kept.is_file()
     assert main(["train", str(recipe), "--out", str(out), "--resume"]) == 0
