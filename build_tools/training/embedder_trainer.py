@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -20,7 +21,7 @@ from tqdm import tqdm
 from build_tools import recipe as recipes
 from build_tools.data.aligned_faces import open_adapter
 from build_tools.data.coco import digest
-from build_tools.data.face_crops import FacePack, is_held_back
+from build_tools.data.face_crops import is_held_back
 from build_tools.data.key_points import PointTeacher
 from build_tools.data.upright_faces import UprightFaces, poorer, read_upright
 from build_tools.errors import DataError, ModelError, RecipeError
@@ -30,6 +31,7 @@ from build_tools.nets.embedder import STRIDE, EmbedderNet, Embedding, distance
 from build_tools.report.plots import distance_curves
 from build_tools.training.checkpoint import Checkpoint
 from build_tools.training.export import export_onnx, facts_of
+from build_tools.training.points_trainer import packs_of
 from build_tools.training.short_loop import as_input, learn
 from edge_runtime.identity.embedder import AdapterConfig
 
@@ -142,50 +144,54 @@ class EmbedderTrainer:
 
     def _answers(self, faces: UprightFaces, teacher: Callable[[NDArray[np.uint8]], F32], view: int) -> F32:
         """What the teacher says of each face in a view, [n, d]; asked once."""
-        file = self.out / f"answers-{self.digest[:16]}-{view}.npy"
-        if not file.is_file():
+
+        def ask() -> F32:
             parts, quiet = [], not sys.stderr.isatty()
             for start in tqdm(
                 range(0, len(faces), 64), desc=f"asking about view {view + 1}", unit="x64", disable=quiet
             ):
                 mine = range(start, min(start + 64, len(faces)))
                 parts.append(teacher(np.stack([self._look(faces, view, i) for i in mine])))
-            self.out.mkdir(parents=True, exist_ok=True)
-            partial = file.with_suffix(".partial.npy")
-            np.save(partial, np.concatenate(parts))
-            partial.replace(file)
-        return np.asarray(np.load(file), np.float32)
+            return np.concatenate(parts)
+
+        return np.asarray(_kept(self.out / f"answers-{self.digest[:16]}-{view}.npy", ask), np.float32)
 
     def _faces(self, *, held_back: bool) -> UprightFaces:
         """The faces to learn from, or those that are only reported on; kept, so that points are told once."""
         r = self.recipe
-        adapter, packs, file = self._adapter(), self._packs(), self.faces_file(held_back=held_back)
-        if not file.is_file():
+        adapter, packs = self._adapter(), packs_of(r, self.folder)
+
+        def turn() -> NDArray[np.uint8]:
             teacher = PointTeacher(self.folder / r.teachers[0].model, r.teachers[0].accept)
             template, share = np.array(adapter.template, np.float32), r.train.held_back
             with tqdm(desc="turning faces upright", total=sum(len(p.pictures()) for p in packs), unit="picture") as bar:
-                found = read_upright(
+                return read_upright(
                     packs, teacher, template, adapter.input_px,
                     lambda name: is_held_back(name, share) == held_back, bar.update,
-                )  # fmt: skip
-            file.parent.mkdir(parents=True, exist_ok=True)
-            partial = file.with_suffix(".partial.npy")
-            np.save(partial, found.wide)
-            partial.replace(file)
-        return UprightFaces(np.load(file), adapter.input_px)
+                ).wide  # fmt: skip
+
+        return UprightFaces(_kept(self.faces_file(held_back=held_back), turn), adapter.input_px)
 
     def faces_file(self, *, held_back: bool) -> Path:
         """Where the faces are kept: another name for other data, another teacher or another split."""
         r = self.recipe
-        labels = digest([p.labels for p in self._packs()])
+        labels = digest([p.labels for p in packs_of(r, self.folder)])
         asked = (r.data, r.teachers, r.train.held_back, held_back, self._adapter(), labels)
         return self.out.parent / "teachers" / f"upright-{hashlib.sha256(repr(asked).encode()).hexdigest()[:16]}.npy"
 
     def _adapter(self) -> AdapterConfig:
         return open_adapter(self.folder / self.recipe.embedding.teacher_adapter)
 
-    def _packs(self) -> list[FacePack]:
-        return [FacePack(self.folder / d.labels, self.folder / d.images, d.persons) for d in self.recipe.data]
+
+def _kept(file: Path, make: Callable[[], NDArray[Any]]) -> NDArray[Any]:
+    """The array in `file`, made where there is none yet; the file is whole or absent."""
+    if not file.is_file():
+        made = make()
+        file.parent.mkdir(parents=True, exist_ok=True)
+        partial = file.with_suffix(".partial.npy")
+        np.save(partial, made)
+        partial.replace(file)
+    return np.asarray(np.load(file))
 
 
 class _Teacher:

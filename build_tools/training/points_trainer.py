@@ -133,7 +133,7 @@ def faces_of(recipe: Recipe, folder: Path, cache: Path | None = None, *, held_ba
     (entry,) = recipe.teachers
     teacher = PointTeacher(folder / entry.model, entry.accept)
     faces = read_faces(
-        _packs(recipe, folder), teacher, lambda name: is_held_back(name, recipe.train.held_back) == held_back
+        packs_of(recipe, folder), teacher, lambda name: is_held_back(name, recipe.train.held_back) == held_back
     )
     if file is not None:
         keep_faces(file, faces)
@@ -142,7 +142,7 @@ def faces_of(recipe: Recipe, folder: Path, cache: Path | None = None, *, held_ba
 
 def faces_file(recipe: Recipe, folder: Path, cache: Path, *, held_back: bool) -> Path:
     """Where `faces_of` keeps the faces: another name for other data, another teacher or another split."""
-    labels = digest([pack.labels for pack in _packs(recipe, folder)])
+    labels = digest([pack.labels for pack in packs_of(recipe, folder)])
     asked = (recipe.data, recipe.teachers, recipe.train.held_back, held_back, labels)
     return cache / f"faces-{hashlib.sha256(repr(asked).encode()).hexdigest()[:16]}.npz"
 
@@ -155,7 +155,8 @@ def keep_faces(file: Path, faces: FaceCrops) -> None:
     partial.replace(file)
 
 
-def _packs(recipe: Recipe, folder: Path) -> list[FacePack]:
+def packs_of(recipe: Recipe, folder: Path) -> list[FacePack]:
+    """The recipe's packs of faces, paths relative to `folder`."""
     return [FacePack(folder / d.labels, folder / d.images, d.persons) for d in recipe.data]
 
 
