@@ -30,6 +30,7 @@ class DataEntry:
     plates: str = setting("", "source of a plate-text pack to read (a list with texts, its train split)")
     drawn: int = setting(0, "plates that are drawn, in place of a pack", low=0)
     persons: str = setting("", "part of an identity pack (a folder a person and split.json) to read; empty: COCO form")
+    sources: tuple[str, ...] = setting((), "COCO form: only pictures of these sources; empty: all")
     absent: tuple[str, ...] = setting((), "labels that its pictures do not show, though the pack does not say so")
     repeat: int = setting(1, "times an epoch shows its pictures", low=1, high=16)
 
@@ -67,6 +68,7 @@ class TrainEntry:
     """The loop."""
 
     view: Literal["picture", "crop"] = setting("picture", "picture: whole pictures | crop: windows around objects")
+    attention: str = setting("", "view crop: network that says where to look, relative to the recipe")
     sizes_wh: tuple[tuple[int, int], ...] = setting(((320, 256),), "canvas sizes, drawn per batch", low=32)
     batch: int = setting(32, "pictures a step", low=1)
     decay: float = setting(0.0005, "weight decay", low=0)
@@ -89,9 +91,13 @@ class PhaseEntry:
     epochs: int = setting(40, "passes over the data", low=1)
     rate: float = setting(0.002, "highest learning rate (AdamW, cosine after a warm-up)", low=0)
     background: float = setting(0.15, "share of crops cut around no object", low=0, high=1)
+    looks: float = setting(
+        0.0, "share of crops cut where train.attention looks, as the runtime would; most show nothing", low=0, high=1
+    )
     sizes_wh: tuple[tuple[int, int], ...] = setting(
         (), "its canvas sizes; small ones at first save most of the time; empty: train.sizes_wh", low=32
     )
+    view: Literal["", "picture", "crop"] = setting("", "its view; empty: train.view")
     calm: bool = setting(False, "no mosaic and little zoom: pictures as the node will see them")
     views: int = setting(
         0,
@@ -250,11 +256,16 @@ def load(path: Path) -> Recipe:
         strange = sorted(set(entry.absent) - set(LABELS))
         if strange:
             raise RecipeError(f"{path}: data.absent: {strange[0]} is not one of {', '.join(LABELS)}")
-    for where, (w, h) in [("train", size) for size in recipe.train.sizes_wh] + [
-        ("phases", size) for phase in recipe.phases for size in phase.sizes_wh
-    ]:
-        if w % 32 or h % 32 or (recipe.train.view == "crop" and w != h):
-            raise RecipeError(f"{path}: {where}.sizes_wh has {w}x{h}: must be multiples of 32, and square for crops")
+    for phase in recipe.phases:
+        where, sizes_wh = ("phases", phase.sizes_wh) if phase.sizes_wh else ("train", recipe.train.sizes_wh)
+        crops = (phase.view or recipe.train.view) == "crop"
+        if phase.looks and not (crops and recipe.train.attention):
+            raise RecipeError(f'{path}: phases.looks needs view = "crop" and the network of train.attention')
+        for w, h in sizes_wh:
+            if w % 32 or h % 32 or (crops and w != h):
+                raise RecipeError(
+                    f"{path}: {where}.sizes_wh has {w}x{h}: must be multiples of 32, and square for crops"
+                )
     if recipe.task not in ("classifier", "landmarks", "reader"):  # whose classes are no labels
         recipe.members()
     return recipe

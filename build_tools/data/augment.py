@@ -69,6 +69,8 @@ class Strength:
     zoom_high: float = setting(1.6, "largest zoom", low=0.05, high=20)
     object_low: float = setting(0.15, "view crop: smallest share of a crop that its object fills", low=0.01, high=1)
     object_high: float = setting(0.95, "view crop: largest share", low=0.01, high=2)
+    enlarge_high: float = setting(20.0, "view crop: largest enlargement of a picture's own pixels", low=0.1, high=20)
+    montage: float = setting(0.0, "view crop: share of crops put together from four half as large", low=0, high=1)
     flip: float = setting(0.5, "share of pictures that are mirrored", low=0, high=1)
     grey: float = setting(0.1, "share without colour", low=0, high=1)
     blur: float = setting(0.15, "share out of focus", low=0, high=1)
@@ -133,12 +135,23 @@ def around(rng: np.random.Generator, box_xyxy: F32, from_wh: tuple[int, int], si
     x1, y1, x2, y2 = (float(v) for v in box_xyxy)
     longest = max(x2 - x1, y2 - y1, 2.0)
     share = float(np.exp(rng.uniform(np.log(how.object_low), np.log(how.object_high))))
-    zoom = max(side * share / longest, 0.75 * side / max(from_wh))  # a crop never shows much beyond the frame
+    # A crop never shows much beyond the frame.
+    zoom = max(min(side * share / longest, how.enlarge_high), 0.75 * side / max(from_wh))
     # The window's centre wanders as far as keeps most of the object inside.
     slack = max(side - longest * zoom, 0.15 * side) * 0.5
     cx, cy = (x1 + x2) / 2 * zoom, (y1 + y2) / 2 * zoom
     tx, ty = side / 2 - cx + rng.uniform(-slack, slack), side / 2 - cy + rng.uniform(-slack, slack)
     return _matrix(zoom, zoom, tx, ty, from_wh[0], bool(rng.random() < how.flip), mirror_in=side)
+
+
+def near(rng: np.random.Generator, window_xyxy: F32, from_wh: tuple[int, int], side: int, how: Strength) -> F32:
+    """A square window about where another is, onto a crop of `side` pixels."""
+    x1, y1, x2, _ = (float(v) for v in window_xyxy)
+    span = (x2 - x1) * float(np.exp(rng.uniform(-0.15, 0.25)))
+    dx, dy = rng.uniform(-0.1, 0.1, 2) * span
+    zoom = side / span
+    left, top = x1 + (x2 - x1 - span) / 2 + dx, y1 + (x2 - x1 - span) / 2 + dy
+    return _matrix(zoom, zoom, -left * zoom, -top * zoom, from_wh[0], bool(rng.random() < how.flip), mirror_in=side)
 
 
 def mosaic(examples: list[Example], size_wh: tuple[int, int], cut_xy: tuple[int, int]) -> Example:

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from build_tools.data.augment import Classes, Example, Strength, around, fitted, mosaic, photometric, view
+from build_tools.data.augment import Bgr, Classes, Example, Strength, around, fitted, mosaic, near, photometric, view
 from build_tools.data.coco import LABEL_ID, Sample
 from build_tools.data.pictures import read_bgr
 from build_tools.data.target_memory import TargetMemory
@@ -44,6 +44,8 @@ class TrainingPictures(Dataset[tuple[torch.Tensor, ...]]):
         crops: windows around objects instead of whole pictures.
         background: share of windows around nothing.
         memory: where answers to views that come again are kept; None: each is worked out anew.
+        glances: tells windows of a picture that attention would have cut; None: none.
+        looks: share of windows that are those.
     """
 
     def __init__(
@@ -56,11 +58,16 @@ class TrainingPictures(Dataset[tuple[torch.Tensor, ...]]):
         crops: bool,
         background: float = 0.15,
         memory: TargetMemory | None = None,
+        glances: Callable[[Bgr], NDArray[np.float32]] | None = None,
+        looks: float = 0.0,
     ) -> None:
         self.samples, self.classes, self.how, self.seed = samples, classes, how, seed
         self.targets, self.crops, self.background, self._memory = targets, crops, background, memory
         decoded = {(s.path, s.turns): read_bgr(s) for s in {(s.path, s.turns): s for s in samples}.values()}
         self._pictures = [decoded[s.path, s.turns] for s in samples]
+        self._looks = looks if glances is not None else 0.0
+        told = {k: glances(bgr) for k, bgr in decoded.items()} if glances is not None and looks else {}
+        self._glances = [told[s.path, s.turns] for s in samples] if told else []
         self._unknown = [unknown_classes(s, classes) for s in samples]
 
     def __len__(self) -> int:
@@ -107,6 +114,19 @@ class TrainingPictures(Dataset[tuple[torch.Tensor, ...]]):
 
     def crop(self, rng: np.random.Generator, index: int, side: int) -> Example:
         """A square of `side` pixels around an object of the sample, or now and then around nothing."""
+        if self._looks and len(self._glances[index]) and rng.random() < self._looks:
+            matrix = near(rng, rng.choice(self._glances[index]), self.samples[index].size_wh, side, self.how)
+            return self.seen(index, matrix, (side, side), int(rng.choice([0, 0, 114])))
+        if not self.how.montage or rng.random() >= self.how.montage:
+            return self._window(rng, index, side, side, (0, 0))
+        half = side // 2
+        four = [index, *rng.integers(0, len(self.samples), 3).tolist()]
+        corners = [(0, 0), (half, 0), (0, half), (half, half)]
+        quarters = [self._window(rng, i, half, side, at) for i, at in zip(four, corners, strict=True)]
+        return mosaic(quarters, (side, side), (half, half))
+
+    def _window(self, rng: np.random.Generator, index: int, side: int, canvas: int, at_xy: tuple[int, int]) -> Example:
+        """A square window of `side` pixels at a place of a canvas, which shows what is around it, too."""
         sample = self.samples[index]
         wanted = np.flatnonzero(self.classes.number(sample.labels) >= 0)
         if len(wanted) and rng.random() >= self.background:
@@ -117,7 +137,8 @@ class TrainingPictures(Dataset[tuple[torch.Tensor, ...]]):
             centre, span = rng.uniform(0, (w, h)), rng.uniform(0.1, 0.6) * min(w, h)
             box = np.array([*(centre - span / 2), *(centre + span / 2)], np.float32)
         matrix = around(rng, box, sample.size_wh, side, self.how)
-        return self.seen(index, matrix, (side, side), int(rng.choice([0, 0, 114])))
+        matrix[:, 2] += at_xy
+        return self.seen(index, matrix, (canvas, canvas), int(rng.choice([0, 0, 114])))
 
 
 def unknown_classes(sample: Sample, classes: Classes) -> list[int]:

@@ -35,6 +35,10 @@ def gather(recipe: Recipe, folder: Path, cache: Path, around_slots: bool) -> tup
             its = slots.read_slots(folder / pack.labels, images, pack.slots)
         else:
             its = coco.read_pack(folder / pack.labels, images)
+        if pack.sources:
+            its = [s for s in its if s.source in pack.sources]
+        if not its:
+            raise DataError(f"{folder / pack.labels}: no picture there; check `data.sources` in the recipe")
         samples += [replace(s, unknown=s.unknown - set(pack.absent)) for s in its]
         often |= {teacher.key(s): pack.repeat for s in its}
     nothing = np.zeros((0, 4), np.float32)

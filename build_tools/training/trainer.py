@@ -23,6 +23,7 @@ from build_tools.data.augment import Example
 from build_tools.data.coco import Sample
 from build_tools.data.dataset import Tickets, TrainingPictures, balance
 from build_tools.data.gather import fingerprint, gather, teacher_config
+from build_tools.data.glances import Glances
 from build_tools.data.target_memory import TargetMemory
 from build_tools.data.teacher import Teacher
 from build_tools.errors import DataError
@@ -91,7 +92,7 @@ class Trainer:
         """Train until epoch `end`; how many pictures were trained on and held out."""
         t = self.recipe.train
         train, held = gather(self.recipe, self.folder, self.out.parent / "teachers", phase.around_slots)
-        crops = t.view == "crop"
+        crops = (phase.view or t.view) == "crop"
         if len(train) < t.batch:
             raise DataError(
                 f"{self.recipe_path}: {len(train)} pictures to train on are fewer than train.batch = {t.batch}; "
@@ -101,10 +102,13 @@ class Trainer:
         if phase.calm:
             how = replace(how, mosaic=0.0, zoom_low=CALM_ZOOM[0], zoom_high=CALM_ZOOM[1])
         memory = TargetMemory(self.answers, f"until epoch {end}") if phase.views else None
-        pictures = TrainingPictures(train, self.classes, how, seed, self.task.targets, crops, phase.background, memory)
+        glances = Glances(self.folder / t.attention, self.recipe.size_wh[0]) if phase.looks else None
+        pictures = TrainingPictures(
+            train, self.classes, how, seed, self.task.targets, crops, phase.background, memory, glances, phase.looks
+        )
         weights = balance(train, self.classes) if crops else None
         tickets = Tickets(len(train), t.batch, phase.sizes_wh or t.sizes_wh, seed, weights, phase.views)
-        validation = self._validation(held, crops)
+        validation = self._validation(held, t.view == "crop")
         self._constrain(len(tickets))
         optimiser = self._optimiser(phase)
         total, first = phase.epochs * len(tickets), (end - phase.epochs) * len(tickets)

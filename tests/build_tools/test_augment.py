@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from build_tools.data.augment import Classes, Example, Strength, around, fitted, mosaic, photometric, view
+from build_tools.data.augment import Classes, Example, Strength, around, fitted, mosaic, near, photometric, view
 from build_tools.data.coco import LABEL_ID, Sample, read_pack, turned
 from build_tools.data.dataset import Ticket, Tickets, TrainingPictures, unknown_classes
 from build_tools.data.pictures import read_bgr
@@ -101,6 +101,27 @@ def test_an_object_fills_as_much_of_a_crop_as_the_recipe_says() -> None:
     assert 0.55 < max(shares) <= 0.6
 
 
+def test_a_small_object_is_enlarged_no_further_than_the_recipe_says() -> None:
+    rng, how = np.random.default_rng(0), Strength(enlarge_high=1.2)
+    small = [abs(float(around(rng, boxes_of([(9, 9, 21, 17)])[0], PICTURE_WH, 128, how)[0, 0])) for _ in range(50)]
+    assert max(small) == pytest.approx(1.2)
+
+
+def test_a_window_near_another_shows_most_of_it_with_boxes_on_their_pixels() -> None:
+    window = boxes_of([(100, 50, 228, 178)])[0]
+    told = []
+    for seed in range(60):
+        one = seen(near(np.random.default_rng(seed), window, PICTURE_WH, 128, Strength()), (128, 128))
+        for box in one.boxes:
+            np.testing.assert_allclose(edges(one.bgr[:, :, 2]), box, atol=0.6)
+            told.append(box)
+    assert len(told) == 60
+    # The object is 8 pixels from the window's nearer side: 20 more or less, and some are cut off.
+    margin = np.array([min(b[0], 128 - b[2]) for b in told])
+    assert margin.min() == 0
+    assert 15 < margin.max() < 35
+
+
 def test_a_mosaic_keeps_the_boxes_of_its_quarters_on_their_pixels() -> None:
     told = 0
     for seed in range(40):
@@ -166,6 +187,41 @@ def test_a_ticket_gives_the_same_picture_in_every_run(pack: list[Sample], crops:
     second[Ticket(1, 1, 3, 96, 96)]  # what was asked for before does not matter
     assert same(once, second[ticket])
     assert not same(once, second[Ticket(6, 6, 2, 96, 96)])
+
+
+def test_a_montage_shows_the_asked_sample_among_three_others(pack: list[Sample]) -> None:
+    def crop(montage: float) -> Example:
+        pictures = TrainingPictures(pack, CLASSES, Strength(montage=montage), 1, CentreTask().targets, True)
+        return pictures.crop(np.random.default_rng(3), 2, 96)
+
+    whole, four = crop(0), crop(1)
+    assert whole.bgr.shape == four.bgr.shape == (96, 96, 3)
+    x, y = ((four.boxes[:, :2] + four.boxes[:, 2:]) / 2 // 48).astype(int).T
+    quarters = {*zip(x.tolist(), y.tolist(), strict=True)}
+    assert len(quarters) >= 3  # one may have been cut around nothing
+    for box, column, row in zip(four.boxes, x, y, strict=True):  # none reaches into another's quarter
+        assert (box >= np.array([column, row, column, row]) * 48).all()
+        assert (box <= np.array([column, row, column, row]) * 48 + 48).all()
+
+
+def test_crops_are_cut_where_attention_looks_as_often_as_asked(pack: list[Sample]) -> None:
+    corner = boxes_of([(0, 0, 40, 40)])
+
+    def brightest(looks: float) -> int:
+        """Of 40 crops, those of a corner that is painted white."""
+        pictures = TrainingPictures(
+            pack, CLASSES, Strength(enlarge_high=1), 1, CentreTask().targets, True, 0.15, None,
+            lambda bgr: corner if bgr.shape == (96, 96, 3) else boxes_of([]), looks,
+        )  # fmt: skip
+        for bgr in pictures._pictures:
+            bgr[:] = 0
+            bgr[:30, :30] = 255
+        means = [pictures.crop(np.random.default_rng(i), 2, 64).bgr.mean() for i in range(40)]
+        return int(sum(m > 80 for m in means))
+
+    assert brightest(0.0) < 10
+    assert 10 <= brightest(0.5) < 35
+    assert brightest(1.0) == 40
 
 
 @pytest.mark.parametrize("crops", [False, True])

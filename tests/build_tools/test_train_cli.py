@@ -156,6 +156,18 @@ def test_a_phase_may_have_sizes_of_its_own(folder: Path, monkeypatch: pytest.Mon
     assert set(seen[:-4]) == {(96, 96), (64, 64)}
 
 
+def test_a_phase_may_cut_crops_where_a_network_looks_and_a_pack_may_give_some_sources_only(
+    folder: Path, trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe, out = folder / "looks.toml", folder / "looks"
+    text = TINY.replace('images = "pack', 'sources = ["set1"]\nimages = "pack')
+    text = text.replace("batch = 4", f'batch = 4\nattention = "{trained / "tiny.onnx"}"')
+    recipe.write_text(text.replace("rate = 0.0005", 'rate = 0.0005\nview = "crop"\nsizes_wh = [[64, 64]]\nlooks = 0.5'))
+    assert main(["train", str(recipe), "--out", str(out)]) == 0
+    assert json.loads((out / "history.json").read_text())[-1]["epoch"] == 4
+    assert "8 pictures to train on, 2 held out" in capsys.readouterr().out  # of 20, half are of the other source
+
+
 def test_a_torn_memory_of_views_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     recipe, out = folder / "views.toml", folder / "views"
     recipe.write_text(TINY.replace("epochs = 2\nrate = 0.002", "epochs = 2\nrate = 0.002\nviews = 1"))
@@ -222,6 +234,8 @@ def test_a_torn_checkpoint_is_refused(folder: Path, trained: Path, capsys: pytes
         ('"car"]', '"zebra"]', "classes: zebra is not one of face, person"),
         ("[96, 96], [64, 64]", "[96, 90]", "96x90: must be multiples of 32"),
         ("epochs = 2", "epochs = 2\nsizes_wh = [[96, 80]]", "phases.sizes_wh has 96x80: must be multiples of 32"),
+        ("epochs = 2", "epochs = 2\nlooks = 0.5", 'phases.looks needs view = "crop" and the network of'),
+        ("epochs = 2", 'epochs = 2\nview = "crop"\nsizes_wh = [[64, 96]]', "phases.sizes_wh has 64x96: must be"),
         ("[net]", "[net", "not valid TOML"),
         ("[[96, 96], [64, 64]]", "[]", "must not be empty"),
     ],
@@ -245,6 +259,15 @@ def test_a_missing_recipe_is_refused(tmp_path: Path, capsys: pytest.CaptureFixtu
 def test_a_missing_folder_of_pictures_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, line = refusal(capsys, "train", write_recipe(tmp_path), "--out", tmp_path / "out")
     assert (code, "pack/images: no such folder of pictures" in line) == (1, True)
+
+
+def test_a_pack_without_a_picture_of_the_sources_is_refused(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = folder / "strange.toml"
+    recipe.write_text(TINY.replace('images = "pack', 'sources = ["set7"]\nimages = "pack'))
+    code, line = refusal(capsys, "train", recipe, "--out", tmp_path / "out")
+    assert (code, "labels.json: no picture there; check `data.sources`" in line) == (1, True)
 
 
 def test_fewer_pictures_than_a_batch_are_refused(
