@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from build_tools.data.coco import Sample
+from edge_runtime.imaging.colour import GREY
 from edge_runtime.settings import setting
 
 F32 = NDArray[np.float32]
@@ -20,8 +21,6 @@ Bgr = NDArray[np.uint8]
 
 MIN_SIDE_PX = 4.0
 """Objects with a shorter side below this, at the network's scale, are ignored: they cover half a cell."""
-GREY = np.array([0.114, 0.587, 0.299])
-"""Weights of blue, green and red in luminance (BT.601)."""
 MIN_VISIBLE = 0.35
 """Objects of which less than this share is left in view are ignored."""
 

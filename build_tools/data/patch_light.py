@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_runtime.imaging.colour import GREY
+
 F32 = NDArray[np.float32]
 Effect = Callable[[np.random.Generator, F32], F32]
 
@@ -79,7 +81,7 @@ def _night(rng: np.random.Generator, x: F32) -> F32:
 
 def _grey(rng: np.random.Generator, x: F32) -> F32:
     """Little colour, or none: dusk and infrared."""
-    grey = x @ np.array([0.114, 0.587, 0.299], np.float32)
+    grey = x @ GREY.astype(np.float32)
     return np.asarray(x + (grey[..., None] - x) * _drawn(rng, len(x), 0.5, 1), np.float32)
 
 

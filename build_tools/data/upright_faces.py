@@ -14,13 +14,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from build_tools.data.augment import GREY
 from build_tools.data.face_crops import FacePack
 from build_tools.data.key_points import PointTeacher
 from build_tools.data.patch_light import relit
 from build_tools.data.pictures import read_picture
 from build_tools.errors import DataError
 from edge_runtime.identity.alignment import align
+from edge_runtime.imaging.colour import GREY
 
 Faces = NDArray[np.uint8]
 """uint8 [n, side, side, 3], BGR."""

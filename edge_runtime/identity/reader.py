@@ -15,11 +15,11 @@ from edge_runtime.identity.embedder import Embedder, Embedding, open_embedder
 from edge_runtime.identity.finder import Box, FaceFinder
 from edge_runtime.identity.landmarks import TASK, LandmarkHead, Landmarks
 from edge_runtime.identity.view import view_of
+from edge_runtime.tracking.turns import Turns
 
 LABEL = "face"
 EVERY_S = 0.2
-"""Between two looks at one face: views nearer in time show the same."""
-NEVER_NS = -(10**18)
+"""Between two looks at one face."""
 FINDER = "face_cropper"
 
 
@@ -71,7 +71,7 @@ class FaceReader:
 
     def __init__(self, networks: FaceNetworks, min_side_px: float) -> None:
         self._networks, self._min_side_px = networks, min_side_px
-        self._looked_ns: dict[int, int] = {}
+        self._turns = Turns(EVERY_S)
 
     def look(
         self, picture: Picture, tracks: Sequence[Track], now_ns: int, worth: Callable[[int], float]
@@ -88,13 +88,9 @@ class FaceReader:
             InferenceError: a network failed.
         """
         faces = [t for t in tracks if t.label == LABEL and t.confirmed]
-        self._looked_ns = {t.id: self._looked_ns[t.id] for t in faces if t.id in self._looked_ns}
-        due = [t for t in faces if not t.lost and _side_px(t) >= self._min_side_px and self._due(t, now_ns)]
-        if not due:
+        track = self._turns.take(faces, lambda t: _side_px(t) >= self._min_side_px, _side_px, now_ns)
+        if track is None:
             return None
-        # Whoever waited longest; a new face before all others.
-        track = min(due, key=lambda t: (self._looked_ns.get(t.id, NEVER_NS), -_side_px(t)))
-        self._looked_ns[track.id] = now_ns
         box = self._networks.finder.near(picture, track.box)
         if box is None or _owner(box, faces) != track.id:
             return None
@@ -102,9 +98,6 @@ class FaceReader:
         if view is None or not view.usable or view.side_px < self._min_side_px or view.quality <= worth(track.id):
             return None
         return Seen(track.id, view.quality, self._networks.embedder(view.upright))
-
-    def _due(self, track: Track, now_ns: int) -> bool:
-        return now_ns - self._looked_ns.get(track.id, NEVER_NS) >= EVERY_S * 1e9
 
 
 def _owner(box: Box, faces: Sequence[Track]) -> int:

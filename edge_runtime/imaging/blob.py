@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_runtime.datatypes import BgrImage
+from edge_runtime.imaging.colour import GREY
 
 
 class PictureForm(Protocol):
@@ -33,8 +34,7 @@ class PictureForm(Protocol):
 def blob(bgr: BgrImage, form: PictureForm) -> NDArray[np.float32]:
     """The picture as a network's input [1, 3, h, w], [1, 1, h, w] for grey, axes moved for nhwc."""
     if form.colour == "grey":
-        # Rec. 601's weights, blue first.
-        values = np.asarray(bgr @ np.array([0.114, 0.587, 0.299], np.float32), np.float32)[..., None]
+        values = np.asarray(bgr @ GREY.astype(np.float32), np.float32)[..., None]
     else:
         values = (bgr[..., ::-1] if form.colour == "rgb" else bgr).astype(np.float32)
     channels = values.shape[2]

@@ -1,4 +1,4 @@
-"""Any picture as BGR."""
+"""Any picture as BGR, and what of it is grey."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import cv2
 import numpy as np
 
 from edge_runtime.datatypes import BgrImage, Picture, Yuv420
+
+GREY = np.array([0.114, 0.587, 0.299])
+"""Weights of blue, green and red in luminance (BT.601)."""
 
 
 def to_bgr(picture: Picture) -> BgrImage:

@@ -10,14 +10,14 @@ from edge_runtime.plates.finder import Box, Finder, around, open_finder, plate_i
 from edge_runtime.plates.reader import Reader, open_reader
 from edge_runtime.plates.reading import Reading
 from edge_runtime.rules import PlatesConfig
+from edge_runtime.tracking.turns import Turns
 
 LABELS = ("vehicle", *(v for v in VEHICLES if v != "bicycle"))
 """What has a plate; `vehicle` is what attention alone says."""
 EVERY_S = 0.25
-"""Between two looks at one vehicle: views nearer in time show the same."""
+"""Between two looks at one vehicle."""
 MARGIN = 0.08
 """So much of the plate's sides is shown to the reader around it, as it was trained on plates cut a little wide."""
-NEVER_NS = -(10**18)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class PlateLooker:
 
     def __init__(self, networks: PlateNetworks, min_width_px: float) -> None:
         self._networks, self._min_width_px = networks, min_width_px
-        self._looked_ns: dict[int, int] = {}
+        self._turns = Turns(EVERY_S)
 
     def look(
         self, picture: Picture, tracks: Sequence[Track], now_ns: int, wanted: Callable[[int], bool]
@@ -82,16 +82,11 @@ class PlateLooker:
             InferenceError: a network failed.
         """
         vehicles = [t for t in tracks if t.label in LABELS and t.confirmed]
-        self._looked_ns = {t.id: self._looked_ns[t.id] for t in vehicles if t.id in self._looked_ns}
-        due = [
-            t for t in vehicles
-            if not t.lost and _width_px(t) >= self._min_width_px and self._due(t, now_ns) and wanted(t.id)
-        ]  # fmt: skip
-        if not due:
+        track = self._turns.take(
+            vehicles, lambda t: _width_px(t) >= self._min_width_px and wanted(t.id), _width_px, now_ns
+        )
+        if track is None:
             return None
-        # Whoever waited longest; a new vehicle before all others.
-        track = min(due, key=lambda t: (self._looked_ns.get(t.id, NEVER_NS), -_width_px(t)))
-        self._looked_ns[track.id] = now_ns
         found = plate_in(picture, track.box, self._networks.finder)
         if found is None or _owner(found[0], vehicles) != track.id:
             return None
@@ -100,9 +95,6 @@ class PlateLooker:
         if seen is None or box[2] - box[0] < self._min_width_px:
             return None
         return PlateSeen(track.id, self._networks.reader(seen[0]), box[2] - box[0])
-
-    def _due(self, track: Track, now_ns: int) -> bool:
-        return now_ns - self._looked_ns.get(track.id, NEVER_NS) >= EVERY_S * 1e9
 
 
 def _owner(plate: Box, vehicles: Sequence[Track]) -> int | None:
