@@ -46,6 +46,7 @@ class TeacherEntry:
     accept: float = setting(0.5, "from this score on it is believed", low=0, high=1)
     doubt: float = setting(0.2, "between this and `accept` the place is ignored", low=0, high=1)
     dense: bool = setting(False, "net.family pyramid: its answer at every cell of a training picture is learned, too")
+    closer: bool = setting(False, "dense: it sees training pictures twice as large as the network does")
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,8 +32,9 @@ from build_tools.nets.centre import NetConfig, parameter_count
 from build_tools.recipe import PhaseEntry
 from build_tools.report.plots import curves
 from build_tools.training.averaging import follow
+from build_tools.training.closer_teacher import CloserTeacher
 from build_tools.training.constrained_net import ConstrainedNet, check, is_asked_for, settle_export
-from build_tools.training.dense_targets import DenseTargets
+from build_tools.training.dense_targets import CellTeacher, DenseTargets
 from build_tools.training.export import export_onnx, facts_of
 from build_tools.training.task import CentreTask, PyramidTask, Task, found
 
@@ -85,7 +86,10 @@ class Trainer:
     def _task(self) -> Task:
         if self.recipe.net.family == "centre":
             return CentreTask()
-        dense = [Teacher(teacher_config(t), self.folder, any_size=True) for t in self.recipe.teachers if t.dense]
+        dense: list[CellTeacher] = []
+        for entry in [t for t in self.recipe.teachers if t.dense]:
+            teacher = Teacher(teacher_config(entry), self.folder, any_size=True)
+            dense.append(CloserTeacher(teacher) if entry.closer else teacher)
         return PyramidTask(DenseTargets(dense, self.classes))
 
     def _phase(self, phase: PhaseEntry, end: int) -> tuple[int, int]:
