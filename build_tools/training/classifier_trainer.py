@@ -13,13 +13,12 @@ from numpy.typing import NDArray
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from build_tools import recipe as recipes
-from build_tools.data.coco import digest
 from build_tools.data.patch_light import relit
 from build_tools.data.slot_patches import SlotFrame, plain_patches, read_frames, split, varied, wide_patches
 from build_tools.errors import DataError, RecipeError
 from build_tools.nets.centre import NetConfig, parameter_count
 from build_tools.nets.patch import STRIDE, PatchNet, Presence
-from build_tools.training.export import export_onnx, facts_of
+from build_tools.training.export import Lessons
 from build_tools.training.short_loop import learn
 
 SURE = 0.98
@@ -67,7 +66,9 @@ class ClassifierTrainer:
         print(f"held back: accuracy {held_back:.4f}", flush=True)
         self.out.mkdir(parents=True, exist_ok=True)
         (self.out / "history.json").write_text(json.dumps({"epochs": history, "held_back": found}, indent=1))
-        return self._export(len(train_on), len(choose), time.process_time() - started)
+        seconds = time.process_time() - started
+        lessons = Lessons(r, self.digest, self.recipe_path.parent, len(train_on), len(choose), seconds)
+        return lessons.export(self.average, Presence(), "probability", STRIDE, STRIDE, self.out)
 
     def _frames(self) -> list[SlotFrame]:
         folder = self.recipe_path.parent
@@ -82,25 +83,6 @@ class ClassifierTrainer:
         return learn(
             self.recipe, self.net, self.average, len(wide[1]), lesson, lambda: accuracy(self.average, held), started
         )
-
-    def _export(self, learn: int, choose: int, seconds: float) -> Path:
-        r, folder = self.recipe, self.recipe_path.parent
-        facts = facts_of(
-            r, "probability", [STRIDE], STRIDE,
-            {
-                "recipe_sha256": self.digest,
-                "data_sha256": digest([folder / d.labels for d in r.data]),
-                "epochs": r.phases[0].epochs,
-                "cpu_s": round(seconds),
-                "parameters": parameter_count(self.net),
-                "pictures": learn,
-                "held_out": choose,
-            },
-        )  # fmt: skip
-        path = self.out / f"{r.name}.onnx"
-        export_onnx(self.average, Presence(), r.size_wh, facts, path)
-        print(f"wrote {path}, {path.stat().st_size:,} bytes", flush=True)
-        return path
 
 
 @torch.no_grad()

@@ -30,7 +30,7 @@ from build_tools.nets.centre import NetConfig, parameter_count
 from build_tools.nets.embedder import STRIDE, EmbedderNet, Embedding, distance
 from build_tools.report.plots import distance_curves
 from build_tools.training.checkpoint import Checkpoint
-from build_tools.training.export import export_onnx, facts_of
+from build_tools.training.export import Lessons
 from build_tools.training.points_trainer import packs_of
 from build_tools.training.short_loop import as_input, learn
 from edge_runtime.identity.embedder import AdapterConfig
@@ -121,22 +121,9 @@ class EmbedderTrainer:
         )  # fmt: skip
         (self.out / "history.json").write_text(json.dumps({"epochs": history}, indent=1))
         distance_curves(history, self.out / "curves.png", r.name)
-        facts = facts_of(
-            r, "embedding", [STRIDE], side,
-            {
-                "recipe_sha256": self.digest,
-                "data_sha256": digest([self.folder / d.labels for d in r.data]),
-                "epochs": phase.epochs,
-                "cpu_s": round(time.process_time() - started),
-                "parameters": parameter_count(net),
-                "pictures": len(faces),
-                "held_out": len(held),
-            },
-        )  # fmt: skip
-        path = self.out / f"{r.name}.onnx"
-        export_onnx(average, Embedding(), r.size_wh, facts, path)
-        print(f"wrote {path}, {path.stat().st_size:,} bytes", flush=True)
-        return path
+        seconds = time.process_time() - started
+        lessons = Lessons(r, self.digest, self.folder, len(faces), len(held), seconds)
+        return lessons.export(average, Embedding(), "embedding", STRIDE, side, self.out)
 
     def _look(self, faces: UprightFaces, view: int, index: int) -> NDArray[np.uint8]:
         """A face as it is in one of the views, always the same."""

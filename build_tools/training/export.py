@@ -6,7 +6,7 @@ import copy
 import json
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,6 +14,8 @@ import onnx
 import torch
 from torch import Tensor, nn
 
+from build_tools.data.coco import digest
+from build_tools.nets.centre import parameter_count
 from build_tools.recipe import Recipe
 
 OPSET = 17
@@ -41,6 +43,44 @@ class _Deployed(nn.Module):
 
     def forward(self, bgr: Tensor) -> tuple[Tensor, ...]:
         return self.task.deployed(self.net(bgr))
+
+
+@dataclass(frozen=True, slots=True)
+class Lessons:
+    """Where a network of one phase came from.
+
+    Attributes:
+        recipe: it was trained by.
+        recipe_sha256: of the recipe's file, as it was when the training began.
+        folder: what the recipe's paths are relative to.
+        learned: number of examples to learn from.
+        held_out: number of those that were not.
+        cpu_s: processor time.
+    """
+
+    recipe: Recipe
+    recipe_sha256: str
+    folder: Path
+    learned: int
+    held_out: int
+    cpu_s: float
+
+    def export(self, net: nn.Module, task: Outputs, decoding: str, stride: int, multiple: int, out: Path) -> Path:
+        """Write `net` into the folder `out`, with its facts and origin; its path. Arguments as of `facts_of`."""
+        r = self.recipe
+        provenance = {
+            "recipe_sha256": self.recipe_sha256,
+            "data_sha256": digest([self.folder / d.labels for d in r.data if d.labels]),
+            "epochs": r.phases[0].epochs,
+            "cpu_s": round(self.cpu_s),
+            "parameters": parameter_count(net),
+            "pictures": self.learned,
+            "held_out": self.held_out,
+        }
+        path = out / f"{r.name}.onnx"
+        export_onnx(net, task, r.size_wh, facts_of(r, decoding, [stride], multiple, provenance), path)
+        print(f"wrote {path}, {path.stat().st_size:,} bytes", flush=True)
+        return path
 
 
 def facts_of(

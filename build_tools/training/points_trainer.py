@@ -23,7 +23,7 @@ from build_tools.evaluation.points import point_errors
 from build_tools.nets.centre import NetConfig, parameter_count
 from build_tools.nets.points import Fractions, PointsNet, nearest_cells
 from build_tools.recipe import Recipe
-from build_tools.training.export import export_onnx, facts_of
+from build_tools.training.export import Lessons
 from build_tools.training.short_loop import as_input, learn
 from edge_runtime.identity.landmarks import NAMES
 
@@ -93,22 +93,9 @@ class PointsTrainer:
         history = learn(r, net, average, len(crops), lesson, held_out, started)
         self.out.mkdir(parents=True, exist_ok=True)
         (self.out / "history.json").write_text(json.dumps({"epochs": history}, indent=1))
-        facts = facts_of(
-            r, "points", [CROP_PX], CROP_PX,
-            {
-                "recipe_sha256": self.digest,
-                "data_sha256": digest([self.recipe_path.parent / d.labels for d in r.data]),
-                "epochs": r.phases[0].epochs,
-                "cpu_s": round(time.process_time() - started),
-                "parameters": parameter_count(net),
-                "pictures": len(crops),
-                "held_out": len(held),
-            },
-        )  # fmt: skip
-        path = self.out / f"{r.name}.onnx"
-        export_onnx(average, Fractions(), r.size_wh, facts, path)
-        print(f"wrote {path}, {path.stat().st_size:,} bytes", flush=True)
-        return path
+        seconds = time.process_time() - started
+        lessons = Lessons(r, self.digest, self.recipe_path.parent, len(crops), len(held), seconds)
+        return lessons.export(average, Fractions(), "points", CROP_PX, CROP_PX, self.out)
 
 
 def faces_of(recipe: Recipe, folder: Path, cache: Path | None = None, *, held_back: bool) -> FaceCrops:

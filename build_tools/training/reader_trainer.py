@@ -14,7 +14,6 @@ from torch import Tensor
 from torch.nn.functional import ctc_loss, log_softmax
 
 from build_tools import recipe as recipes
-from build_tools.data.coco import digest
 from build_tools.data.patch_light import LIGHT, relit
 from build_tools.data.plate_drawing import draw
 from build_tools.data.plate_glyphs import ALPHABET
@@ -24,7 +23,7 @@ from build_tools.errors import DataError, RecipeError
 from build_tools.evaluation.plates import CHARACTERS, plate_figures
 from build_tools.nets.centre import NetConfig, parameter_count
 from build_tools.nets.reader import INPUT_WH, STEP_PX, ReaderNet, Steps
-from build_tools.training.export import export_onnx, facts_of
+from build_tools.training.export import Lessons
 from build_tools.training.short_loop import as_input, learn
 from edge_runtime.plates.reader import stretched
 from edge_runtime.plates.reading import read_steps
@@ -90,22 +89,9 @@ class ReaderTrainer:
         (self.out / "history.json").write_text(json.dumps({"epochs": history}, indent=1))
         for source in dict.fromkeys(p.source for p in held):
             print(source, figures_of(average, [p for p in held if p.source == source]), flush=True)
-        facts = facts_of(
-            r, "steps", [STEP_PX], 1,
-            {
-                "recipe_sha256": self.digest,
-                "data_sha256": digest([self.recipe_path.parent / d.labels for d in r.data if d.labels]),
-                "epochs": r.phases[0].epochs,
-                "cpu_s": round(time.process_time() - started),
-                "parameters": parameter_count(net),
-                "pictures": len(plates),
-                "held_out": len(held),
-            },
-        )  # fmt: skip
-        path = self.out / f"{r.name}.onnx"
-        export_onnx(average, Steps(), r.size_wh, facts, path)
-        print(f"wrote {path}, {path.stat().st_size:,} bytes", flush=True)
-        return path
+        seconds = time.process_time() - started
+        lessons = Lessons(r, self.digest, self.recipe_path.parent, len(plates), len(held), seconds)
+        return lessons.export(average, Steps(), "steps", STEP_PX, 1, self.out)
 
     def _plates(self) -> tuple[list[PlateCrop], list[PlateCrop]]:
         """(to learn from, photos as often as the recipe says; held out)."""
