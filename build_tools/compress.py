@@ -12,6 +12,7 @@ from pathlib import Path
 from build_tools.bundle.export import open_any
 from build_tools.bundle.writer import Written, bundle_bytes, settled, write_bundle
 from build_tools.data.calibration import open_calibration
+from build_tools.data.recipe_faces import RecipeFaces
 from build_tools.errors import BudgetError, BuildToolsError, PassError
 from build_tools.evaluation.device import time_against
 from build_tools.evaluation.gate import evaluator
@@ -167,6 +168,7 @@ class _Desk:
         self._evaluate = evaluator(recipe, self.original, calibration, folder)
         self.context = Context(
             self.original, calibration, self._evaluate, recipe.seed, folder, work, progress, recipe.input,
+            RecipeFaces(recipe, folder) if recipe.data and recipe.embedding.adapter else None,
         )  # fmt: skip
         progress("measuring the input model", 0, len(recipe.passes))
         score = self._evaluate(self.original) if self._evaluate else None

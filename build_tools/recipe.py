@@ -53,10 +53,10 @@ class TeacherEntry:
 class NetEntry:
     """The network: its family, widths and depths."""
 
-    family: Literal["centre", "pyramid", "patch", "points", "reader", "embedder"] = setting(
+    family: Literal["centre", "pyramid", "patch", "points", "reader"] = setting(
         "centre",
         "centre: heat maps at stride 8 | pyramid: scores and boxes at strides 8, 16 and 32 | patch: one probability | "
-        "points: of a crop | reader: a line of characters | embedder: numbers that tell faces apart",
+        "points: of a crop | reader: a line of characters",
     )
     stem: int = setting(16, "channels at stride 2", low=1)
     widths: tuple[int, int, int, int] = setting((32, 64, 64, 96), "channels at strides 4, 8, 16, 32", low=1)
@@ -147,8 +147,6 @@ class EmbeddingEntry:
     landmarks: str = setting(
         "face_landmarks.edge", "landmark head, or YuNet's ONNX in its place, relative to the recipe"
     )
-    teacher: str = setting("", "net.family embedder: the embedder it learns from, relative to the recipe")
-    teacher_adapter: str = setting("", "how that one wants its faces, relative to the recipe")
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,7 +247,7 @@ def load(path: Path) -> Recipe:
         RecipeError: see `read`; no data, classes or phases, or canvas sizes that the network cannot take.
     """
     recipe = read(path)
-    if not recipe.name or not (recipe.classes or recipe.task == "embedder") or not recipe.data:
+    if not recipe.name or not recipe.classes or not recipe.data:
         raise RecipeError(f"{path}: name, classes and at least one [[data]] entry are needed")
     if not recipe.phases or not recipe.train.sizes_wh:
         raise RecipeError(f"{path}: phases and train.sizes_wh must not be empty; leave them out for the defaults")

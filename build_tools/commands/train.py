@@ -38,10 +38,6 @@ def run(args: argparse.Namespace) -> int:
         from build_tools.training.reader_trainer import ReaderTrainer
 
         ReaderTrainer(args.recipe, out).run()
-    elif what.task == "embedder":
-        from build_tools.training.embedder_trainer import EmbedderTrainer
-
-        EmbedderTrainer(args.recipe, out, args.resume).run()
     else:
         from build_tools.training.trainer import Trainer
 

@@ -15,7 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from build_tools.data.pictures import InputEntry
+from build_tools.data.upright_faces import UprightFaces
 from build_tools.model import Model
+from edge_runtime.identity.embedder import AdapterConfig
 
 Feed = dict[str, NDArray[np.generic]]
 """One run's inputs, by name: a batch of 1 or more."""
@@ -30,6 +32,19 @@ class Calibration(Protocol):
     def __iter__(self) -> Iterator[Feed]: ...
 
     def __len__(self) -> int: ...
+
+
+class FacesAsked(Protocol):
+    """The faces in a recipe's packs, upright; see `data.recipe_faces.RecipeFaces`."""
+
+    @property
+    def adapter(self) -> AdapterConfig:
+        """How they become the model's input."""
+
+    def faces(
+        self, share: float, cache: Path, progress: Callable[[int, int], None], *, held_back: bool
+    ) -> UprightFaces:
+        """Those to learn from, or the share that is only judged by; kept in the folder `cache`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +83,7 @@ class Context:
         work: a folder for checkpoints; kept between resumed runs.
         progress: see `Progress`.
         input: how a picture or digit becomes the model's input, as the recipe's `[input]` says.
+        faces: in the recipe's packs, for an embedder; None where it names none.
     """
 
     original: Model
@@ -78,6 +94,7 @@ class Context:
     work: Path = Path("runs")
     progress: Progress = lambda text, done, total: None
     input: InputEntry = field(default_factory=InputEntry)
+    faces: FacesAsked | None = None
 
     def rng(self) -> np.random.Generator:
         """A generator that starts at the recipe's seed."""

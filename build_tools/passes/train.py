@@ -27,15 +27,19 @@ class Train:
 
     KIND: ClassVar[str] = "train"
 
-    data: Literal["mnist", "unlabelled"] = setting(
-        "unlabelled", "mnist: digits with labels | unlabelled: pictures or the recipe's calibration data, and a teacher"
+    data: Literal["mnist", "unlabelled", "faces"] = setting(
+        "unlabelled",
+        "mnist: digits with labels | unlabelled: pictures or the recipe's calibration data, and a teacher | faces: of "
+        "the recipe's packs, upright; the teacher sees them clearly, the student a poorer picture",
     )
     path: str = setting(
         "", "folder of MNIST's files, folder of pictures, or COCO-form JSON; relative to the recipe; empty: calibration"
     )
     images: str = setting("", "COCO-form JSON: folder its file names are relative to")
     limit: int = setting(0, "at most so many samples to train on (and digits to judge by); 0: all", low=0)
-    held_out: float = setting(0.05, "unlabelled: share of the samples that judge which epoch is best", low=0, high=0.5)
+    held_out: float = setting(
+        0.05, "without labels: share of the samples that judge which epoch is best", low=0, high=0.5
+    )
     epochs: int = setting(5, "passes over the data", low=1)
     steps: int = setting(0, "steps in all, in place of `epochs`; 0: by epochs", low=0)
     batch: int = setting(32, "samples a step", low=1)
@@ -57,7 +61,7 @@ class Train:
         """Settle what settings say together, while the recipe is read: passes before this one may take hours."""
         if self.data == "mnist" and not self.path:
             raise PassError("train.path is missing: data = mnist needs the folder of MNIST's four files")
-        if self.data == "unlabelled" and self.distill.weight <= 0:  # there is nothing but the teacher to learn from
+        if self.data != "mnist" and self.distill.weight <= 0:  # there is nothing but the teacher to learn from
             object.__setattr__(self, "distill", replace(self.distill, weight=1.0))
 
     def requires(self, model: Model, context: Context) -> None:
@@ -75,6 +79,11 @@ class Train:
                     f"train: the weight of node {node_name(node, index)} is a Constant node, which is not trained; "
                     "put a doctor pass before"
                 )
+        if self.data == "faces" and (context.faces is None or len(model.proto.graph.input) != 1):
+            raise PassError(
+                'train: data = "faces" needs an embedder of one input, and in the recipe [[data]], one of [[teachers]] '
+                "with decoder yunet, and embedding.adapter"
+            )
         if self.data == "unlabelled" and not self.path and context.calibration is None:
             raise PassError("train: no data: give train.path a folder of pictures, or the recipe a [calibration]")
         for key, path in (("path", self.path), ("distill.teacher", self.distill.teacher)):

@@ -33,18 +33,6 @@ def curves(history: list[dict[str, float]], path: Path, title: str) -> None:
     plt.close(figure)
 
 
-def distance_curves(history: list[dict[str, float]], path: Path, title: str) -> None:
-    """How far an embedder is from its teacher over epochs, learning and held out, as PNG at `path`."""
-    figure, axis = plt.subplots(figsize=(6, 4), layout="constrained")
-    for key, label in (("loss", "faces to learn from"), ("held_out", "faces held back")):
-        axis.plot([r["epoch"] for r in history], [r[key] for r in history], label=label)
-    axis.set(xlabel="epoch", ylabel="distance from the teacher", title=title)
-    axis.grid(alpha=0.3)
-    axis.legend()
-    figure.savefig(path, dpi=90)
-    plt.close(figure)
-
-
 def verification_curves(curves: dict[str, Curve], path: Path, title: str) -> None:
     """False rejects over false accepts by name of the curve, with the equal error rates, as PNG at `path`."""
     figure, axis = plt.subplots(figsize=(6, 5), layout="constrained")

@@ -16,10 +16,12 @@ class Batch:
     Attributes:
         feeds: inputs by name, samples along the first side.
         labels: int64 [n], or None where nothing is known.
+        clear: what the teacher is shown in place of `feeds`, or None: the same.
     """
 
     feeds: dict[str, Tensor]
     labels: Tensor | None = None
+    clear: dict[str, Tensor] | None = None
 
     def __len__(self) -> int:
         return max((len(v) for v in self.feeds.values() if v.ndim), default=1)
@@ -27,10 +29,15 @@ class Batch:
     def singles(self) -> list[Batch]:
         """One batch for each sample."""
         count = len(self)
+
+        def one(feeds: dict[str, Tensor], i: int) -> dict[str, Tensor]:
+            return {n: v[i : i + 1] if v.ndim and len(v) == count else v for n, v in feeds.items()}
+
         return [
             Batch(
-                {n: v[i : i + 1] if v.ndim and len(v) == count else v for n, v in self.feeds.items()},
+                one(self.feeds, i),
                 None if self.labels is None else self.labels[i : i + 1],
+                None if self.clear is None else one(self.clear, i),
             )
             for i in range(count)
         ]

@@ -145,7 +145,9 @@ class FineTune:
             scores = said[self._scores].flatten(1)
             loss = (1 - share) * F.cross_entropy(scores, batch.labels, label_smoothing=self._settings.smoothing)
         if self._distilled is not None and self._teacher is not None:
-            loss = loss + share * self._distilled(said, self._teacher(batch.feeds))
+            loss = loss + share * self._distilled(
+                said, self._teacher(batch.feeds if batch.clear is None else batch.clear)
+            )
         return loss
 
     @torch.no_grad()

@@ -14,12 +14,14 @@ import torch
 from torch import Tensor
 
 from build_tools.data.augment import Bgr, Classes, Strength, fitted, photometric, view
+from build_tools.data.calibration import model_inputs
 from build_tools.data.coco import Sample, is_held_out, read_pack
 from build_tools.data.pictures import Preparation, drawn, find_pictures, read_picture
 from build_tools.errors import DataError
 from build_tools.passes.contract import Calibration, Context, Feed
 from build_tools.passes.train import Train
 from build_tools.training.batches import Batch
+from build_tools.training.face_views import FaceViews
 
 NOTHING = Classes((), ())
 
@@ -133,8 +135,11 @@ class Stream:
                     yield sample
 
 
-def open_unlabelled(settings: Train, proto: onnx.ModelProto, context: Context) -> Pictures | Stream:
-    """What the settings name: pictures at `path`, or the recipe's calibration data."""
+def open_unlabelled(settings: Train, proto: onnx.ModelProto, context: Context) -> Pictures | Stream | FaceViews:
+    """What the settings name: the recipe's faces, pictures at `path`, or the recipe's calibration data."""
+    if settings.data == "faces":
+        (name,) = model_inputs(proto)
+        return FaceViews(settings, name, context)
     if settings.path:
         return Pictures(settings, proto, context)
     if context.calibration is None:

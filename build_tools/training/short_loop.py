@@ -1,4 +1,4 @@
-"""The training loop of networks on crops held in memory: minutes on one core, seeded; longer ones are resumable."""
+"""The training loop of networks on crops held in memory: minutes on one core, seeded."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from build_tools.recipe import Recipe
 from build_tools.training.averaging import follow
-from build_tools.training.checkpoint import Checkpoint
 
 Lesson = Callable[[np.random.Generator, NDArray[np.intp]], Tensor]
 """From the crops that a step chose, the loss of the network for them, changed at random."""
@@ -21,7 +20,7 @@ Lesson = Callable[[np.random.Generator, NDArray[np.intp]], Tensor]
 
 def learn(
     recipe: Recipe, net: nn.Module, average: nn.Module, crops: int, lesson: Lesson, held_out: Callable[[], float],
-    started: float, *, at_epoch: Callable[[int], None] | None = None, checkpoint: Checkpoint | None = None,
+    started: float,
 ) -> list[dict[str, float]]:  # fmt: skip
     """Train by the recipe's only phase: AdamW, warm-up, cosine; a row for each epoch.
 
@@ -33,28 +32,13 @@ def learn(
         lesson: see `Lesson`.
         held_out: a figure of `average` on what is not learned from.
         started: `time.process_time()` at the beginning.
-        at_epoch: told of each epoch, from 0 on, before its first step.
-        checkpoint: written after each epoch; where there is one already the training goes on from it.
-
-    Raises:
-        PassError: a checkpoint that is torn or cannot be written.
     """
     train, phase = recipe.train, recipe.phases[0]
     rng = np.random.default_rng(recipe.seed)
     optimiser = torch.optim.AdamW(net.parameters(), phase.rate, weight_decay=train.decay)
     steps = crops // train.batch
     history: list[dict[str, float]] = []
-    state = None if checkpoint is None else checkpoint.read()
-    if state is not None:
-        net.load_state_dict(state["net"])
-        average.load_state_dict(state["average"])
-        optimiser.load_state_dict(state["optimiser"])
-        rng.bit_generator.state = state["chance"]
-        history = state["history"]
-        print(f"resumed after epoch {len(history)}", flush=True)
-    for epoch in range(len(history), phase.epochs):
-        if at_epoch is not None:
-            at_epoch(epoch)
+    for epoch in range(phase.epochs):
         order, losses = rng.permutation(crops), 0.0
         for i in range(steps):
             step = epoch * steps + i
@@ -70,13 +54,6 @@ def learn(
             losses += float(loss.detach())
         row = {"epoch": epoch + 1, "loss": losses / steps, "held_out": held_out()}
         history.append(row)
-        if checkpoint is not None:
-            checkpoint.write(
-                {
-                    "net": net.state_dict(), "average": average.state_dict(), "optimiser": optimiser.state_dict(),
-                    "chance": rng.bit_generator.state, "history": history,
-                }
-            )  # fmt: skip
         print(
             " ".join(f"{k} {v:.4g}" for k, v in row.items()), f"cpu_s {time.process_time() - started:.0f}", flush=True
         )

@@ -1,4 +1,4 @@
-"""A face embedder learns what a larger one says of faces, from poorer pictures of them, and runs on the node."""
+"""An embedder learns what its larger self says of faces, from poorer pictures of them."""
 
 from __future__ import annotations
 
@@ -7,24 +7,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import helper
 
+from build_tools import recipe as recipes
+from build_tools.bundle.export import open_any
 from build_tools.cli import main
+from build_tools.data.recipe_faces import RecipeFaces
 from build_tools.data.upright_faces import EDGE_SHARE, UprightFaces, poorer
-from build_tools.model import save_onnx
-from build_tools.nets.centre import NetConfig
-from build_tools.nets.embedder import EmbedderNet, distance
-from build_tools.training.embedder_trainer import EmbedderTrainer
-from edge_runtime.identity.embedder import OnnxEmbedder
+from build_tools.model import load_model, save_onnx
+from build_tools.passes.activations import session
 from tests.build_tools.onnx_models import model_of
 
 SIDE = 40
 WIDE = SIDE + 2 * round(EDGE_SHARE * SIDE)
 ADAPTER = """
-input_px = {side}
+input_px = 40
 template = [[12, 12], [28, 12], [20, 20], [14, 28], [26, 28]]
 metric = "euclidean"
 threshold = 0.3
@@ -33,7 +32,6 @@ colour = "bgr"
 RECIPE = """
 name = "small"
 task = "embedder"
-size_wh = [32, 32]
 [[data]]
 labels = "labels.json"
 images = "."
@@ -42,22 +40,23 @@ model = "yunet.onnx"
 decoder = "yunet"
 labels = ["face"]
 [embedding]
-teacher = "large.onnx"
-teacher_adapter = "large.adapter.toml"
-[net]
-family = "embedder"
-stem = 8
-widths = [16, 16, 16, 16]
-depths = [0, 0, 0, 0]
-neck = 3
-[train]
+adapter = "small.adapter.toml"
+[evaluation]
+kind = "none"
+[budget]
+latency = 0
+[[passes]]
+kind = "train"
+data = "faces"
+held_out = 0.2
+epochs = 30
 batch = 8
-warmup = 4
-average = 0.8
-[[phases]]
-epochs = 6
-rate = 0.01
-views = 2
+rate = 0.0005
+average = 0.5
+[passes.distill]
+teacher = "teacher.onnx"
+form = "features"
+features = ["embedding"]
 """
 
 
@@ -69,94 +68,72 @@ def faces(count: int, seed: int = 0) -> UprightFaces:
     return UprightFaces(wide.astype(np.uint8), SIDE)
 
 
-def teacher(folder: Path) -> None:
-    """Says a face's mean colour: input `face` [n, 3, SIDE, SIDE], output [n, 3]."""
+def colour_teller(path: Path, weight: np.ndarray) -> None:  # type: ignore[type-arg]
+    """Says a face's mean colour, turned by a matrix: input `face` [n, 3, SIDE, SIDE], output [n, 3]."""
     nodes = [
         helper.make_node("GlobalAveragePool", ["face"], ["mean"]),
         helper.make_node("Flatten", ["mean"], ["flat"]),
-        helper.make_node("Mul", ["flat", "scale"], ["embedding"]),
+        helper.make_node("Gemm", ["flat", "weight"], ["embedding"], transB=1),
     ]
-    weights = {"scale": np.full(3, 1 / 255, np.float32)}
     shape = ["n", 3, SIDE, SIDE]
-    save_onnx(model_of(nodes, weights, {"face": shape}, {"embedding": ["n", 3]}), folder / "large.onnx")
-    (folder / "large.adapter.toml").write_text(ADAPTER.format(side=SIDE))
+    save_onnx(model_of(nodes, {"weight": weight.astype(np.float32)}, {"face": shape}, {"embedding": ["n", 3]}), path)
 
 
-def trainer(folder: Path, out: str, recipe: str = RECIPE, *, resume: bool = False) -> EmbedderTrainer:
-    """A training whose faces have been turned upright already."""
-    teacher(folder)
+def prepared(folder: Path, recipe: str = RECIPE) -> Path:
+    """A recipe whose faces have been turned upright already, a teacher, and a student that is far from it."""
+    colour_teller(folder / "teacher.onnx", np.eye(3) / 255)
+    colour_teller(folder / "student.onnx", np.full((3, 3), 0.001))
     (folder / "labels.json").write_text(json.dumps({"images": [], "annotations": [], "categories": []}))
-    (folder / "small.toml").write_text(recipe)
-    made = EmbedderTrainer(folder / "small.toml", folder / out, resume)
-    for held_back, count in ((False, 32), (True, 8)):
-        file = made.faces_file(held_back=held_back)
+    (folder / "small.adapter.toml").write_text(ADAPTER)
+    path = folder / "small.toml"
+    path.write_text(recipe)
+    asked = RecipeFaces(recipes.read(path), folder)
+    for held_back, count in ((False, 40), (True, 8)):
+        file = asked.file(0.2, folder / "work" / "teachers", held_back=held_back)
         file.parent.mkdir(parents=True, exist_ok=True)
         np.save(file, faces(count, int(held_back)).wide)
-    return made
+    return path
 
 
-def test_it_learns_what_the_teacher_says_and_runs_on_the_node(tmp_path: Path) -> None:
-    path = trainer(tmp_path, "out", RECIPE.replace("epochs = 6", "epochs = 24")).run()
-    told = json.loads((tmp_path / "out" / "history.json").read_text())["epochs"]
-    assert told[-1]["held_out"] < 0.5 * told[0]["held_out"]
-    assert (tmp_path / "out" / "curves.png").stat().st_size > 5000
-    (tmp_path / "out" / "small.adapter.toml").write_text(ADAPTER.format(side=32))
-    embedder = OnnxEmbedder(path)
-    grey = np.full((32, 32, 3), 128, np.uint8)
-    assert embedder(grey).shape == (3,)
-    net = EmbedderNet(32, NetConfig(8, (16, 16, 16, 16), (0, 0, 0, 0), 3)).eval()
-    net.load_state_dict(torch.load(next((tmp_path / "out").glob("checkpoint-*.pt")), weights_only=True)["average"])
-    with torch.no_grad():
-        wanted = net(torch.full((1, 3, 32, 32), 128.0)).flatten().numpy()
-    np.testing.assert_allclose(embedder(grey), wanted, atol=1e-4)
+def compressed(folder: Path) -> int:
+    return main([
+        "compress", str(folder / "student.onnx"), "--recipe", str(folder / "small.toml"),
+        "--work", str(folder / "work"), "--out", str(folder / "small.edge"),
+    ])  # fmt: skip
 
 
-def test_an_interrupted_training_goes_on_to_the_same_weights(tmp_path: Path) -> None:
-    def ended(out: str) -> dict[str, torch.Tensor]:
-        (file,) = (tmp_path / out).glob("checkpoint-*.pt")
-        weights: dict[str, torch.Tensor] = torch.load(file, weights_only=True)["net"]
-        return weights
-
-    trainer(tmp_path, "whole").run()
-    cut = trainer(tmp_path, "cut")
-    asked = []
-
-    def stops(faces: UprightFaces, teacher: object, view: int) -> np.ndarray:  # type: ignore[type-arg]
-        asked.append(view)
-        if len(asked) == 4:
-            raise KeyboardInterrupt
-        return answers(faces, teacher, view)
-
-    answers = cut._answers
-    cut._answers = stops  # type: ignore[method-assign,assignment]
-    with pytest.raises(KeyboardInterrupt):
-        cut.run()
-    assert asked == [0, 1, 0, 1]
-    trainer(tmp_path, "cut", resume=True).run()
-    once, again = ended("whole"), ended("cut")
-    assert [name for name in once if not torch.equal(once[name], again[name])] == []
-
-
-def test_a_training_that_is_there_is_not_begun_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    trainer(tmp_path, "out").run()
-    assert main(["train", str(tmp_path / "small.toml"), "--out", str(tmp_path / "out")]) == 1
-    assert "a training is here already; add --resume" in capsys.readouterr().err
+def test_it_learns_to_say_of_poor_pictures_what_its_teacher_says_of_clear_ones(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prepared(tmp_path)
+    assert compressed(tmp_path) == 0
+    told = capsys.readouterr()
+    first, last = (told.out + told.err).split("held-out loss ")[1].split()[0:3:2]
+    assert float(last) < 0.95 * float(first)  # a colour cannot be told through all that light does
+    mine = load_model(tmp_path / "student.onnx")
+    assert mine.parameters() == 9  # what it was given is as it was
+    plain = faces(4, 5).plain().transpose(0, 3, 1, 2).astype(np.float32)
+    its = session(load_model(tmp_path / "teacher.onnx").proto).run(None, {"face": plain})[0]
+    said = session(open_any(tmp_path / "small.edge").proto).run(None, {"face": plain})[0]
+    before = session(mine.proto).run(None, {"face": plain})[0]
+    assert np.abs(said - its).mean() < 0.7 * np.abs(before - its).mean()
 
 
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("size_wh = [32, 32]", "size_wh = [40, 40]", "multiple of 32"),
-        ('teacher = "large.onnx"', "", "embedding.teacher, which it learns from"),
-        ('teacher = "large.onnx"', 'teacher = "none.onnx"', "none.onnx: no such embedder; check embedding.teacher"),
-        ("neck = 3", "neck = 5", "net.neck = 5: the teacher says 3 numbers"),
-        ("batch = 8", "batch = 64", "32 faces to learn from are fewer than train.batch"),
-        ('decoder = "yunet"', 'decoder = "yolox"', "one of teachers with decoder yunet"),
+        ('decoder = "yunet"', 'decoder = "yolox"', "faces to learn from need [[data]], and one of [[teachers]] with"),
+        ("batch = 8", "batch = 64", "40 faces to learn from are fewer than train.batch = 64"),
+        ('adapter = "small.adapter.toml"', "", 'data = "faces" needs an embedder of one input, and in the recipe'),
     ],
 )
-def test_a_mistaken_recipe_is_refused_with_the_remedy(tmp_path: Path, old: str, new: str, said: str) -> None:
-    with pytest.raises(Exception, match=said):
-        trainer(tmp_path, "out", RECIPE.replace(old, new)).run()
+def test_a_mistaken_recipe_is_refused_with_the_remedy(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], old: str, new: str, said: str
+) -> None:
+    prepared(tmp_path)
+    (tmp_path / "small.toml").write_text(RECIPE.replace(old, new))
+    assert compressed(tmp_path) != 0
+    assert said in capsys.readouterr().err
 
 
 @settings(max_examples=30, deadline=None)
@@ -180,8 +157,3 @@ def test_poorer_faces_have_the_side_that_is_wanted_and_are_not_changed_in_place(
     assert (made.shape, made.dtype) == ((12, 32, 32, 3), np.uint8)
     assert np.array_equal(plain, before)
     assert np.array_equal(made, poorer(np.random.default_rng(0), plain, 32))
-
-
-def test_the_distance_is_euclidean() -> None:
-    mine, wanted = torch.tensor([[3.0, 0.0], [0.0, 0.0]]).reshape(2, 2, 1, 1), torch.tensor([[0.0, 4.0], [0.0, 0.0]])
-    assert float(distance(mine, wanted)) == pytest.approx(2.5, abs=1e-3)
