@@ -1,4 +1,4 @@
-"""The shipped landmark head and face embedder: small enough, and run without anything that only builds models."""
+"""The shipped landmark head and face embedders: small enough, and run without anything that only builds models."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ BOX = (18, 11, 94, 108)
 needs_faces = pytest.mark.skipif(not FACES.is_dir(), reason="needs ../shared: faces are not part of this repository")
 
 
-def test_both_keep_to_their_bytes() -> None:
+def test_they_keep_to_their_bytes() -> None:
     assert shipped("face_landmarks.edge").stat().st_size <= 30_000
+    assert shipped("face_embedder_tiny.edge").stat().st_size <= 600_000
     assert shipped("face_embedder.edge").stat().st_size <= 2_000_000
 
 
@@ -67,8 +68,9 @@ def test_points_of_a_real_face_move_with_its_box_and_its_mirror_image() -> None:
 
 
 @needs_faces
-def test_two_pictures_of_a_person_are_nearer_than_those_of_two() -> None:
-    head, embed = LandmarkHead(shipped("face_landmarks.edge")), open_embedder("face_embedder")
+@pytest.mark.parametrize("name", ["face_embedder", "face_embedder_tiny"])
+def test_two_pictures_of_a_person_are_nearer_than_those_of_two(name: str) -> None:
+    head, embed = LandmarkHead(shipped("face_landmarks.edge")), open_embedder(name)
     assert embed.config.metric == "euclidean"
 
     def embedding(name: str) -> np.ndarray:
