@@ -31,14 +31,19 @@ MAX_PEAKS = 128
 """Peaks looked at, best first: more are not objects, and suppression is quadratic."""
 MAX_CELLS = 512
 """Cells of levels looked at, best first; an object has several."""
+SURE_MAX = 0.999
+"""What scores of one kind add up to at the most."""
 LOG_SIDE_MAX = 6.0
 """A side of e^6 cells is longer than any picture."""
 
 
-def decode(how: Decoding, maps: Sequence[F32], strides: Sequence[int], score_min: float, iou_max: float) -> Found:
-    """Boxes, scores and classes of one picture's maps, whichever family made them."""
+def decode(
+    how: Decoding, maps: Sequence[F32], strides: Sequence[int], score_min: float, iou_max: float,
+    kinds: Sequence[int] = (),
+) -> Found:  # fmt: skip
+    """Boxes, scores and classes of one picture's maps, whichever family made them; `kinds`: see `decode_levels`."""
     if how == "levels":
-        return decode_levels(maps, strides, score_min, iou_max)
+        return decode_levels(maps, strides, score_min, iou_max, kinds)
     heat, box = maps
     return decode_centres(heat, box, strides[0], score_min, iou_max)
 
@@ -62,7 +67,9 @@ def decode_centres(heat: F32, box: F32, stride: int, score_min: float, iou_max: 
     return _one_each(_corners(x, y, box[:, y, x], stride), heat[k, y, x], k.astype(np.int32), iou_max)
 
 
-def decode_levels(maps: Sequence[F32], strides: Sequence[int], score_min: float, iou_max: float) -> Found:
+def decode_levels(
+    maps: Sequence[F32], strides: Sequence[int], score_min: float, iou_max: float, kinds: Sequence[int] = ()
+) -> Found:
     """Boxes, scores and classes of one picture's levels.
 
     Args:
@@ -71,18 +78,38 @@ def decode_levels(maps: Sequence[F32], strides: Sequence[int], score_min: float,
         strides: input pixels a cell.
         score_min: cells below this are dropped.
         iou_max: overlap beyond which the weaker of two boxes of one class goes.
+        kinds: the kind of each class; a thing is one of its kind's classes at most, so what they score adds up: what
+            may be a car or a lorry is surely a vehicle. Empty: each is its own kind.
     """
     with np.errstate(divide="ignore"):  # 0 and 1 have logits too: minus and plus infinity
         logit_min = np.log(np.float64(score_min)) - np.log1p(-np.float64(score_min))
     columns: list[tuple[Boxes, F32, NDArray[np.int32]]] = []
     for values, stride in zip(maps, strides, strict=True):
-        k, y, x = np.nonzero(values[:-4] >= logit_min)
+        told = _added_up(values[:-4], kinds)
+        k, y, x = np.nonzero(told >= logit_min)
         sides = np.exp(np.minimum(values[-4:, y, x], LOG_SIDE_MAX))
-        columns.append((_corners(x, y, sides, stride), values[k, y, x], k.astype(np.int32)))
+        columns.append((_corners(x, y, sides, stride), told[k, y, x], k.astype(np.int32)))
     boxes, logits, labels = (np.concatenate(column) for column in zip(*columns, strict=True))
     best = _best(logits, MAX_CELLS)
     scores = 1 / (1 + np.exp(-logits[best]))
     return _one_each(boxes[best], scores, labels[best], iou_max)
+
+
+def _added_up(logits: F32, kinds: Sequence[int]) -> F32:
+    """Logits [classes, h, w] where at each cell the surest class of a kind has the sum of its kind's scores, the others
+    none."""
+    shared = [np.flatnonzero(np.array(kinds) == kind) for kind in dict.fromkeys(kinds)]
+    told = logits
+    for mine in [classes for classes in shared if len(classes) > 1]:
+        if told is logits:
+            told = logits.copy()
+        total = np.minimum((1 / (1 + np.exp(-logits[mine].astype(np.float64)))).sum(0), SURE_MAX)
+        with np.errstate(divide="ignore"):
+            sums = np.log(total) - np.log1p(-total)
+        surest = logits[mine].argmax(0)
+        for place, k in enumerate(mine):
+            told[k] = np.where(surest == place, sums, -np.inf)
+    return told
 
 
 def _best(scores: F32, most: int) -> NDArray[np.intp]:

@@ -78,7 +78,7 @@ class CropDetector:
     def _decoded(self, maps: Sequence[NDArray[np.float32]]) -> Found:
         """Boxes of one picture or crop, in its pixels."""
         facts, c = self._engine.facts, self._config
-        return decode(facts.decoding, maps, facts.strides, c.score_min, c.iou_max)
+        return decode(facts.decoding, maps, facts.strides, c.score_min, c.iou_max, self._groups.tolist())
 
     def _in_frame(
         self,

@@ -104,6 +104,32 @@ def test_one_cell_may_tell_of_two_classes() -> None:
     assert labels.tolist() == [1, 0]
 
 
+def test_scores_of_one_kind_add_up_to_its_surest_class() -> None:
+    maps = levels(classes=4)
+    logits = np.log([0.3, 0.45, 0.2, 0.6]) - np.log1p([-0.3, -0.45, -0.2, -0.6])
+    maps[8][:4, 2, 3] = logits
+    _, scores, labels = decode_levels(list(maps.values()), list(maps), 0.1, 0.5, kinds=(5, 5, 2, 0))
+    assert labels.tolist() == [1, 3, 2]
+    np.testing.assert_allclose(scores, [0.75, 0.6, 0.2], rtol=1e-4)
+    np.testing.assert_array_equal(maps[8][:4, 2, 3], logits.astype(np.float32))  # the maps are the engine's
+
+
+@given(
+    scores=st.lists(st.floats(0.001, 0.999), min_size=1, max_size=5),
+    kinds=st.lists(st.integers(0, 2), min_size=5, max_size=5),
+)
+def test_kinds_never_lower_a_score_and_tell_one_class_each(scores: list[float], kinds: list[int]) -> None:
+    maps = levels(classes=len(scores))
+    maps[8][: len(scores), 2, 3] = np.log(scores) - np.log1p(-np.array(scores))
+    mine = kinds[: len(scores)]
+    _, told, labels = decode_levels(list(maps.values()), list(maps), 1e-3, 0.5, kinds=mine)
+    assert sorted(mine[k] for k in labels.tolist()) == sorted(set(mine))
+    for k, score in zip(labels.tolist(), told.tolist(), strict=True):
+        its = [s for s, kind in zip(scores, mine, strict=True) if kind == mine[k]]
+        assert score == pytest.approx(min(sum(its), 0.999), rel=1e-3)
+        assert scores[k] == max(its)
+
+
 def test_nothing_seen_gives_empty_arrays_of_the_right_kind() -> None:
     maps = levels()
     boxes, scores, labels = decode_levels(list(maps.values()), list(maps), 0.1, 0.5)
