@@ -35,7 +35,8 @@ def changed(tmp_path: Path, **facts: object) -> Path:
 
 def test_shipped_models_open_for_their_task() -> None:
     assert open_model("scene_attention", "attention").facts.classes == ("face", "person", "vehicle")
-    assert "license_plate" not in open_model("crop_detector", "detector").facts.classes
+    classes = open_model("crop_detector", "detector").facts.classes
+    assert classes == ("face", "person", "car", "truck", "bus", "motorcycle", "bicycle", "license_plate")
 
 
 def test_one_network_takes_both_lores_sizes() -> None:
@@ -60,9 +61,9 @@ def test_a_torn_file_is_refused(tmp_path: Path, keep: int) -> None:
     [
         ({"format": 2}, VersionError, "made for format 2"),
         ({"task": "attention"}, FormatError, "is for attention, but detector is needed"),
-        ({"classes": ["face"]}, FormatError, "expected (1, 1, 16, 16)"),
-        ({"stride": 4}, FormatError, "gives heat"),
-        ({"stride": 0}, FormatError, "out of range"),
+        ({"classes": ["face"]}, FormatError, "expected (1, 5, 16, 16)"),
+        ({"strides": [4, 16, 32]}, FormatError, "gives level8"),
+        ({"strides": [0, 16, 32]}, FormatError, "out of range"),
         ({"size_wh": "big"}, FormatError, "missing or wrong"),
     ],
 )
