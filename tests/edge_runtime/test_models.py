@@ -62,7 +62,7 @@ def test_a_torn_file_is_refused(tmp_path: Path, keep: int) -> None:
         ({"format": 2}, VersionError, "made for format 2"),
         ({"task": "attention"}, FormatError, "is for attention, but detector is needed"),
         ({"classes": ["face"]}, FormatError, "expected (1, 5, 16, 16)"),
-        ({"strides": [4, 16, 32]}, FormatError, "gives level8"),
+        ({"strides": [4, 16, 32]}, FormatError, "outputs level4, level16"),
         ({"strides": [0, 16, 32]}, FormatError, "out of range"),
         ({"size_wh": "big"}, FormatError, "missing or wrong"),
     ],
