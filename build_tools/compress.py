@@ -10,14 +10,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from build_tools.bundle.export import open_any
-from build_tools.bundle.writer import Written, bundle_bytes, settled, write_bundle
+from build_tools.bundle.writer import Written, bundle_bytes, settled
 from build_tools.data.calibration import open_calibration
 from build_tools.data.recipe_faces import RecipeFaces
 from build_tools.errors import BudgetError, BuildToolsError, PassError
 from build_tools.evaluation.device import time_against
 from build_tools.evaluation.gate import evaluator
 from build_tools.evaluation.latency import Timing
-from build_tools.model import Model, check_place
+from build_tools.model import Model, check_place, write_whole
 from build_tools.passes.contract import Change, Context, Fact, Progress, Score
 from build_tools.passes.registry import Step
 from build_tools.recipe import Recipe
@@ -135,16 +135,17 @@ def compress(
             "seed": recipe.seed,
             "tool": f"edge-build {tool_version()}",
         }
-        after = desk.measure(model)
-        _check_budget(recipe, desk.before, after, steps)
         final = settled(model, recipe.coding.half)
-        written = write_bundle(
-            final, out, facts=_facts(recipe, source), coder=recipe.coding.coder, half=recipe.coding.half,
+        written = bundle_bytes(
+            final, facts=_facts(recipe, source), coder=recipe.coding.coder, half=recipe.coding.half,
             provenance=provenance, private_key=private_key,
         )  # fmt: skip
+        after = replace(desk.measure(model), bytes=written.bytes_total)  # with its origin and signature in it
+        _check_budget(recipe, desk.before, after, steps)
+        write_whole(out, written.content)
     return Compressed(
         recipe.name or source.stem, source, recipe, final, desk.before, desk.plain,
-        replace(after, bytes=written.bytes_total), tuple(steps), written, provenance, time.monotonic() - started,
+        after, tuple(steps), written, provenance, time.monotonic() - started,
     )  # fmt: skip
 
 

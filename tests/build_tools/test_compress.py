@@ -119,6 +119,15 @@ def test_an_unreachable_byte_budget_is_an_error_and_writes_nothing(tmp_path: Pat
     assert sorted(p.name for p in tmp_path.iterdir()) == ["small.onnx"]
 
 
+def test_the_byte_budget_counts_the_origin_that_is_written_with_the_model(tmp_path: Path) -> None:
+    first = run(tmp_path, Step("scale", Scale(by=0.99))).after.bytes
+    recipe = replace(RECIPE, budget=replace(RECIPE.budget, bytes=first))
+    assert run(tmp_path, Step("scale", Scale(by=0.99)), recipe=recipe).after.bytes == first
+    recipe = replace(RECIPE, budget=replace(RECIPE.budget, bytes=first - 1))
+    with pytest.raises(BudgetError, match=f"reaches is {first:,} bytes"):
+        run(tmp_path, Step("scale", Scale(by=0.99)), recipe=recipe)
+
+
 def test_a_failing_pass_is_named_with_its_place(tmp_path: Path) -> None:
     with pytest.raises(PassError, match=r"passes\[1\] \(scale\): no weight nope; check the name"):
         run(tmp_path, Step("scale", Scale()), Step("scale", Scale(weight="nope")))
