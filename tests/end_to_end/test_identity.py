@@ -63,7 +63,7 @@ def enrol_from(
     config, rows = node(clip, state), []
     with open_source(config.camera, SystemClock(), loop=False, paced=False) as source:
         while (frame := source.read()) is not None and (frame.media_s or 0.0) < span_s[1]:
-            if (frame.media_s or 0.0) >= span_s[0] and frame.seq % 3 == 0:
+            if (frame.media_s or 0.0) >= span_s[0] and frame.seq % 2 == 0:
                 assert isinstance(frame.main, np.ndarray)
                 low, high = (round(share * frame.size_wh[0]) for share in x_share)
                 with contextlib.suppress(PhotoError):  # as the camera's enrolment: views that do not fit are left out
