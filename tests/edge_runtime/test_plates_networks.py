@@ -98,4 +98,4 @@ def test_a_network_that_knows_no_plates_is_refused() -> None:
     from edge_runtime.engine import open_model
 
     with pytest.raises(FormatError, match=r"no license_plate; check plates\.finder"):
-        PlateFinder(open_model("crop_detector", "detector"))
+        PlateFinder(open_model("scene_attention", "attention"))
