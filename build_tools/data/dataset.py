@@ -65,9 +65,10 @@ class TrainingPictures(Dataset[tuple[torch.Tensor, ...]]):
         self.targets, self.crops, self.background, self._memory = targets, crops, background, memory
         decoded = {(s.path, s.turns): read_bgr(s) for s in {(s.path, s.turns): s for s in samples}.values()}
         self._pictures = [decoded[s.path, s.turns] for s in samples]
-        self._looks = looks if glances is not None else 0.0
-        told = {k: glances(bgr) for k, bgr in decoded.items()} if glances is not None and looks else {}
-        self._glances = [told[s.path, s.turns] for s in samples] if told else []
+        self._looks, self._glances = looks, list[NDArray[np.float32]]()
+        if glances is not None and looks:
+            told = {key: glances(bgr) for key, bgr in decoded.items()}
+            self._glances = [told[s.path, s.turns] for s in samples]
         self._unknown = [unknown_classes(s, classes) for s in samples]
 
     def __len__(self) -> int:
@@ -114,7 +115,7 @@ class TrainingPictures(Dataset[tuple[torch.Tensor, ...]]):
 
     def crop(self, rng: np.random.Generator, index: int, side: int) -> Example:
         """A square of `side` pixels around an object of the sample, or now and then around nothing."""
-        if self._looks and len(self._glances[index]) and rng.random() < self._looks:
+        if self._glances and len(self._glances[index]) and rng.random() < self._looks:
             matrix = near(rng, rng.choice(self._glances[index]), self.samples[index].size_wh, side, self.how)
             return self.seen(index, matrix, (side, side), int(rng.choice([0, 0, 114])))
         if not self.how.montage or rng.random() >= self.how.montage:

@@ -1,4 +1,4 @@
-"""The faces that a recipe's embedder learns from."""
+"""The faces in a recipe's packs, and those that its embedder learns from."""
 
 from __future__ import annotations
 
@@ -17,6 +17,11 @@ from build_tools.data.upright_faces import UprightFaces, read_upright
 from build_tools.errors import RecipeError
 from build_tools.recipe import Recipe
 from edge_runtime.identity.embedder import AdapterConfig
+
+
+def packs_of(recipe: Recipe, folder: Path) -> list[FacePack]:
+    """The recipe's packs of faces, paths relative to `folder`."""
+    return [FacePack(folder / d.labels, folder / d.images, d.persons) for d in recipe.data]
 
 
 class RecipeFaces:
@@ -38,7 +43,7 @@ class RecipeFaces:
             )
         self._adapter = open_adapter(folder / recipe.embedding.adapter)
         self._recipe, self._folder = recipe, folder
-        self._packs = [FacePack(folder / d.labels, folder / d.images, d.persons) for d in recipe.data]
+        self._packs = packs_of(recipe, folder)
 
     @property
     def adapter(self) -> AdapterConfig:

@@ -15,9 +15,10 @@ from torch import Tensor
 
 from build_tools import recipe as recipes
 from build_tools.data.coco import digest
-from build_tools.data.face_crops import CROP_PX, FaceCrops, FacePack, is_held_back, plain, read_faces, varied
+from build_tools.data.face_crops import CROP_PX, FaceCrops, is_held_back, plain, read_faces, varied
 from build_tools.data.key_points import PointTeacher
 from build_tools.data.patch_light import relit
+from build_tools.data.recipe_faces import packs_of
 from build_tools.errors import DataError, RecipeError
 from build_tools.evaluation.points import point_errors
 from build_tools.nets.centre import NetConfig, parameter_count
@@ -140,11 +141,6 @@ def keep_faces(file: Path, faces: FaceCrops) -> None:
     partial = file.with_suffix(".partial.npz")
     np.savez(partial, wide=faces.wide, points=faces.points, px=faces.px)
     partial.replace(file)
-
-
-def packs_of(recipe: Recipe, folder: Path) -> list[FacePack]:
-    """The recipe's packs of faces, paths relative to `folder`."""
-    return [FacePack(folder / d.labels, folder / d.images, d.persons) for d in recipe.data]
 
 
 @torch.no_grad()

@@ -45,7 +45,8 @@ class CropDetector:
         black = np.zeros((self.crop_px, self.crop_px, 3), np.uint8)
         crop_batch(black, np.array([[0, 0, self.crop_px, self.crop_px]], np.int32), self._batch)
         groups = [group_of(name) for name in engine.facts.classes]
-        self._groups = np.array([groups.index(g) for g in groups], np.int32)
+        self._kinds = [groups.index(g) for g in groups]
+        self._groups = np.array(self._kinds, np.int32)
 
     def __call__(self, picture: Picture, plan: CropPlan, size_wh: tuple[int, int]) -> Detections:
         """What is in the windows of the plan, best first; doubles from overlapping windows are one.
@@ -78,7 +79,7 @@ class CropDetector:
     def _decoded(self, maps: Sequence[NDArray[np.float32]]) -> Found:
         """Boxes of one picture or crop, in its pixels."""
         facts, c = self._engine.facts, self._config
-        return decode(facts.decoding, maps, facts.strides, c.score_min, c.iou_max, self._groups.tolist())
+        return decode(facts.decoding, maps, facts.strides, c.score_min, c.iou_max, self._kinds)
 
     def _in_frame(
         self,
