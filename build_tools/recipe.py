@@ -82,6 +82,10 @@ class TrainEntry:
     )
     validate_every: int = setting(4, "epochs between two validations", low=1)
     threads: int = setting(1, "CPU threads", low=1)
+    bfloat16: bool = setting(
+        False,
+        "detectors: steps in bfloat16, a third faster where the processor has AMX or AVX512-BF16; slower elsewhere",
+    )
     workers: int = setting(1, "processes that prepare pictures", low=0)
 
 

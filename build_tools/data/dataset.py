@@ -158,6 +158,7 @@ class Tickets:
         seed: of the shuffle.
         weights: how often each sample is drawn, sums to 1; None: once.
         views: after so many epochs the same views come again, in other batches; 0: never.
+        first: number of the first epoch, so that its views are not those of an earlier phase.
     """
 
     def __init__(
@@ -168,16 +169,17 @@ class Tickets:
         seed: int,
         weights: NDArray[np.float64] | None,
         views: int = 0,
+        first: int = 0,
     ) -> None:
         self.count, self.batch, self.sizes_wh, self.seed, self.weights = count, batch, sizes_wh, seed, weights
-        self.views = views
-        self.epoch = 0
+        self.views, self.first = views, first
+        self.epoch = first
 
     def __len__(self) -> int:
         return self.count // self.batch
 
     def __iter__(self) -> Iterator[list[Ticket]]:
-        turn = self.epoch % self.views if self.views else self.epoch
+        turn = self.first + (self.epoch - self.first) % self.views if self.views else self.epoch
         rng = np.random.default_rng((self.seed, turn))
         if self.weights is None:
             order = rng.permutation(self.count)

@@ -31,6 +31,7 @@ from build_tools.evaluation.detection import Scored, figures
 from build_tools.nets.centre import NetConfig, parameter_count
 from build_tools.recipe import PhaseEntry
 from build_tools.report.plots import curves
+from build_tools.training import half_floats
 from build_tools.training.averaging import follow
 from build_tools.training.closer_teacher import CloserTeacher
 from build_tools.training.constrained_net import ConstrainedNet, check, is_asked_for, settle_export
@@ -62,6 +63,8 @@ class Trainer:
         config = NetConfig(net.stem, net.widths, net.depths, net.neck)
         self.net = self.task.network(len(self.classes.names), config).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = copy.deepcopy(self.net).eval()
+        if self.recipe.train.bfloat16:
+            half_floats.prepare(self.net)
         self.history: list[dict[str, float]] = []
         self.epoch = self.step = 0
         self.seconds = 0.0
@@ -111,7 +114,9 @@ class Trainer:
             train, self.classes, how, seed, self.task.targets, crops, phase.background, memory, glances, phase.looks
         )
         weights = balance(train, self.classes) if crops else None
-        tickets = Tickets(len(train), t.batch, phase.sizes_wh or t.sizes_wh, seed, weights, phase.views)
+        tickets = Tickets(
+            len(train), t.batch, phase.sizes_wh or t.sizes_wh, seed, weights, phase.views, end - phase.epochs
+        )
         validation = self._validation(held, t.view == "crop")
         self._constrain(len(tickets))
         optimiser = self._optimiser(phase)
@@ -178,7 +183,9 @@ class Trainer:
         self.net.train()
         inputs = bgr.float().contiguous(memory_format=torch.channels_last)
         constrained = self.constrained
-        outputs = self.net(inputs) if constrained is None else constrained(inputs, self.step)
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.recipe.train.bfloat16):
+            outputs = self.net(inputs) if constrained is None else constrained(inputs, self.step)
+        outputs = tuple(o.float() for o in outputs)
         score_loss, box_loss = self.task.losses(outputs, targets)
         loss = score_loss + self.recipe.train.box_weight * box_loss
         if constrained is not None:

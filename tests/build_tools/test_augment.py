@@ -288,6 +288,18 @@ def test_views_come_again_in_other_batches_of_one_size(count: int, batch: int, v
     assert {t.epoch for b in again for t in b} == {1 + later * views}
 
 
+def test_views_of_a_phase_are_not_those_of_the_phase_before() -> None:
+    def of(epoch: int, first: int) -> set[int]:
+        tickets = Tickets(40, 8, ((64, 64),), 1, None, 3, first)
+        tickets.epoch = epoch
+        return {ticket.view for batch in tickets for ticket in batch}
+
+    early = set().union(*(of(e, 0) for e in range(5)))
+    late = [of(e, 5) for e in range(5, 10)]
+    assert not early & set().union(*late)
+    assert late[0] == late[3] and late[0] != late[1]
+
+
 def test_a_turned_sample_is_read_turned(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     cv2.imwrite(str(path), lit([("car", BOX)]))
