@@ -251,6 +251,11 @@ def load(path: Path) -> Recipe:
         RecipeError: see `read`; no data, classes or phases, or canvas sizes that the network cannot take.
     """
     recipe = read(path)
+    if recipe.task == "embedder":
+        raise RecipeError(
+            f'{path}: task = "embedder": an embedder is taken from elsewhere and not trained from nothing; '
+            f"edge-build compress MODEL.onnx --recipe {path} --out {path.stem}.edge"
+        )
     if not recipe.name or not recipe.classes or not recipe.data:
         raise RecipeError(f"{path}: name, classes and at least one [[data]] entry are needed")
     if not recipe.phases or not recipe.train.sizes_wh:

@@ -14,9 +14,11 @@ def follow(average: nn.Module, net: nn.Module, keep: float) -> None:
         net: the network.
         keep: share of the average that stays.
     """
+    mine, its = average.state_dict().values(), net.state_dict().values()
+    pairs = list(zip(mine, its, strict=True))
     with torch.no_grad():
-        for mean, now in zip(average.state_dict().values(), net.state_dict().values(), strict=True):
-            if mean.is_floating_point():
-                mean.lerp_(now, 1 - keep)
-            else:
+        measured = [pair for pair in pairs if pair[0].is_floating_point()]
+        torch._foreach_lerp_([mean for mean, _ in measured], [now for _, now in measured], 1 - keep)
+        for mean, now in pairs:
+            if not mean.is_floating_point():
                 mean.copy_(now)

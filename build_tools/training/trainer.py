@@ -19,15 +19,12 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from build_tools import recipe as recipes
-from build_tools.data.augment import Example
-from build_tools.data.coco import Sample
 from build_tools.data.dataset import Tickets, TrainingPictures, balance
 from build_tools.data.gather import fingerprint, gather, teacher_config
 from build_tools.data.glances import Glances
 from build_tools.data.target_memory import TargetMemory
 from build_tools.data.teacher import Teacher
 from build_tools.errors import DataError
-from build_tools.evaluation.detection import Scored, figures
 from build_tools.nets.centre import NetConfig, parameter_count
 from build_tools.recipe import PhaseEntry
 from build_tools.report.plots import curves
@@ -37,7 +34,8 @@ from build_tools.training.closer_teacher import CloserTeacher
 from build_tools.training.constrained_net import ConstrainedNet, check, is_asked_for, settle_export
 from build_tools.training.dense_targets import CellTeacher, DenseTargets
 from build_tools.training.export import export_onnx, facts_of
-from build_tools.training.task import CentreTask, PyramidTask, Task, found
+from build_tools.training.task import CentreTask, PyramidTask, Task
+from build_tools.training.validation import Validation
 
 CALM_ZOOM = (0.85, 1.25)
 """Zoom of a calm phase, around the letterbox fit."""
@@ -117,7 +115,8 @@ class Trainer:
         tickets = Tickets(
             len(train), t.batch, phase.sizes_wh or t.sizes_wh, seed, weights, phase.views, end - phase.epochs
         )
-        validation = self._validation(held, t.view == "crop")
+        kept = TrainingPictures(held, self.classes, self.recipe.augment, seed, self.task.targets, t.view == "crop")
+        validation = Validation(kept, self.recipe.size_wh)
         self._constrain(len(tickets))
         optimiser = self._optimiser(phase)
         total, first = phase.epochs * len(tickets), (end - phase.epochs) * len(tickets)
@@ -138,7 +137,8 @@ class Trainer:
             self.seconds += time.monotonic() - started
             row = {"epoch": self.epoch, "heat": float(losses[0]) / len(tickets), "box": float(losses[1]) / len(tickets)}
             if self.epoch % t.validate_every == 0 or self.epoch == end:
-                row |= self._validate(validation)
+                net = self.average if self.constrained is None else self.constrained.settled(self.average)[0]
+                row |= validation(net, self.task)
             self.history.append(row)
             self._save(optimiser, ended=self.epoch == end)
             print(" ".join(f"{k} {v:.3f}" for k, v in row.items()), f"seconds {self.seconds:.0f}", flush=True)
@@ -171,7 +171,7 @@ class Trainer:
         ]
         if self.constrained is not None and self.constrained.extra:
             groups.append({"params": self.constrained.extra, "weight_decay": 0.0})
-        optimiser = torch.optim.AdamW(groups, lr=phase.rate)
+        optimiser = torch.optim.AdamW(groups, lr=phase.rate, fused=True)  # a tenth of the time
         if self._interrupted is not None:
             optimiser.load_state_dict(self._interrupted)
             self._interrupted = None
@@ -202,38 +202,6 @@ class Trainer:
         keep = min(self.recipe.train.average, (1 + self.step) / (10 + self.step))
         follow(self.average, self.net, keep)
         return np.array([float(score_loss.detach()), float(box_loss.detach())])
-
-    def _validation(self, held: list[Sample], crops: bool) -> list[Example]:
-        """Fixed pictures to validate on: letterboxed wholes, or the crops of a fixed seed."""
-        pictures = TrainingPictures(held, self.classes, self.recipe.augment, self.recipe.seed, self.task.targets, crops)
-        examples = []
-        w, h = self.recipe.size_wh
-        canvas = (w + -w % 32, h + -h % 32)
-        for i, sample in enumerate(held):
-            if crops:
-                rng = np.random.default_rng((self.recipe.seed, 999, i))
-                examples.append(pictures.crop(rng, i, canvas[0]))
-            else:
-                scale = min(w / sample.size_wh[0], h / sample.size_wh[1])
-                examples.append(pictures.seen(i, np.array([[scale, 0, 0], [0, scale, 0]], np.float32), canvas, 0))
-        return examples
-
-    @torch.no_grad()
-    def _validate(self, examples: list[Example]) -> dict[str, float]:
-        """AP50 of the averaged network on the held-out pictures, by class."""
-        items: list[list[Scored]] = [[] for _ in self.classes.names]
-        net = self.average if self.constrained is None else self.constrained.settled(self.average)[0]
-        for e in examples:
-            chw = torch.from_numpy(np.ascontiguousarray(e.bgr.transpose(2, 0, 1)))[None].float()
-            outputs = net(chw.contiguous(memory_format=torch.channels_last))
-            boxes, scores, labels = found(self.task, outputs, 0.02, 0.5)
-            for k in range(len(items)):
-                mine, own, crowd = labels == k, e.labels == k, e.ignore_labels == k
-                truth = np.concatenate([e.boxes[own], e.ignore[crowd]])
-                is_crowd = np.arange(len(truth)) >= own.sum()
-                side = (truth[:, 2:] - truth[:, :2]).min(1, initial=np.inf)
-                items[k].append(Scored(boxes[mine], scores[mine], truth, is_crowd, side, "held out"))
-        return {f"ap50_{n}": figures(i).get("ap50", 0.0) for n, i in zip(self.classes.names, items, strict=True)}
 
     def _save(self, optimiser: torch.optim.Optimizer, *, ended: bool) -> None:
         """Checkpoint, history and curves; the checkpoint is whole or absent."""

@@ -230,6 +230,7 @@ def test_a_torn_checkpoint_is_refused(folder: Path, trained: Path, capsys: pytes
         ('images = "pack', 'absent = ["plate"]\nimages = "pack', "data.absent: plate is not one of face, person, car"),
         ("epochs = 2", "epoch = 2", "unknown key phases[0].epoch; did you mean phases[0].epochs?"),
         ('task = "attention"', 'task = "attentive"', "must be one of attention, detector"),
+        ('task = "attention"', 'task = "embedder"', "an embedder is taken from elsewhere and not trained"),
         ("batch = 4", "batch = 0", "train.batch = 0: must be at least 1"),
         ('"car"]', '"zebra"]', "classes: zebra is not one of face, person"),
         ("[96, 96], [64, 64]", "[96, 90]", "96x90: must be multiples of 32"),
