@@ -23,6 +23,9 @@ MERGE_GROWTH = 1.3
 COVERED_SHARE = 0.7
 """A track is looked at already when a region covers this share of it."""
 
+CROWDED_GROWTH = 2.0
+"""The same where there are more regions than crops: a crowd is looked at from further away rather than in part."""
+
 Box = tuple[float, float, float, float]
 
 
@@ -89,6 +92,11 @@ def plan_windows(
         elif len(windows) < config.budget:
             windows.append(wanted)
             carried.append(is_carried)
+        elif (nearest := _nearest([*windows, wanted], frame_wh, crop_px)) is not None:
+            i, j, joint = nearest
+            windows[i], carried[i] = joint, carried[i] and (is_carried if j == len(windows) else carried[j])
+            if j < len(windows):
+                windows[j], carried[j] = wanted, is_carried
         else:
             overflow += 1
     return CropPlan(np.array(windows, np.float32).reshape(-1, 4), np.array(carried, np.bool_), overflow)
@@ -125,6 +133,21 @@ def _merge(windows: list[Box], wanted: Box, frame_wh: tuple[int, int], crop_px: 
         if side <= max(crop_px, smaller * MERGE_GROWTH) and (best is None or side < best[0]):
             best = side, i, _placed((x1 + x2) / 2, (y1 + y2) / 2, side, frame_wh)
     return None if best is None else (best[1], best[2])
+
+
+def _nearest(windows: list[Box], frame_wh: tuple[int, int], crop_px: int) -> tuple[int, int, Box] | None:
+    """The two windows (first, second) that become one at the least growth, and that one; None if none should."""
+    all_of = np.array(windows, np.float32)
+    low = np.minimum(all_of[:, None, :2], all_of[None, :, :2])
+    high = np.maximum(all_of[:, None, 2:], all_of[None, :, 2:])
+    sides = (high - low).max(2)
+    own = np.maximum(all_of[:, 2] - all_of[:, 0], crop_px)
+    growth = np.where(np.tri(len(windows), dtype=np.bool_), np.inf, sides / np.minimum(own[:, None], own[None, :]))
+    i, j = divmod(int(growth.argmin()), len(windows))
+    if growth[i, j] > CROWDED_GROWTH:
+        return None
+    cx, cy = ((low[i, j] + high[i, j]) / 2).tolist()
+    return i, j, _placed(cx, cy, int(sides[i, j]), frame_wh)
 
 
 def _shows(window: Box, box: Box) -> bool:
