@@ -23,7 +23,7 @@ MERGE_GROWTH = 1.3
 COVERED_SHARE = 0.7
 """A track is looked at already when a region covers this share of it."""
 
-CROWDED_GROWTH = 2.0
+CROWDED_GROWTH = 1.5
 """The same where there are more regions than crops: a crowd is looked at from further away rather than in part."""
 
 Box = tuple[float, float, float, float]
