@@ -35,6 +35,10 @@ GONE_S = 0.3
 FRAGMENT_SHARE = 0.7
 """A detection that lies this much inside a track just seen, or inside another that starts one, starts none: it is a
 part of it."""
+BESIDE_SHARE = 0.3
+"""A detection of which this share lies inside a track just seen may be a second look at that object: a track that
+starts so is told of after several times as many detections."""
+BESIDE_HITS = 3
 DOUBLE_IOU = 0.8
 """A lost track and a seen one of one group that overlap this much are one object."""
 
@@ -58,6 +62,7 @@ class _State:
     score: float
     hits: int = 1
     sure: int = 1
+    needed: int = 1
     confirmed: bool = False
     votes: dict[str, float] = field(default_factory=lambda: defaultdict(float))
 
@@ -141,7 +146,7 @@ class Tracker:
             state.see(detections.name(j), float(detections.scores[j]), now_ns)
             state.hits += 1
             state.sure += detections.scores[j] >= CONFIRM_SHARE * self._config.start_score
-            state.confirmed = state.confirmed or state.sure >= self._config.confirm_hits
+            state.confirmed = state.confirmed or state.sure >= state.needed
 
     def _whole(
         self, found: NDArray[np.intp], detections: Detections, groups: NDArray[np.str_], now_ns: int
@@ -161,10 +166,15 @@ class Tracker:
 
     def _begin(self, found: NDArray[np.intp], detections: Detections, groups: NDArray[np.str_], now_ns: int) -> None:
         """Start a track for each of `found`."""
-        for j in found.tolist():
+        seen = [i for i, s in enumerate(self._states) if s.confirmed and s.seen_ns == now_ns]
+        inside = share_inside(detections.boxes[found], kalman.boxes(self._beliefs)[seen])
+        same = groups[found][:, None] == np.array([self._states[i].group for i in seen], str)[None, :]
+        beside = ((inside >= BESIDE_SHARE) & same).any(1)
+        for j, near in zip(found.tolist(), beside.tolist(), strict=True):
             state = _State(self._next_id, str(groups[j]), now_ns, now_ns, 0.0)
             state.see(detections.name(j), float(detections.scores[j]), now_ns)
-            state.confirmed = self._config.confirm_hits <= 1
+            state.needed = self._config.confirm_hits * (BESIDE_HITS if near else 1)
+            state.confirmed = state.needed <= 1
             self._states.append(state)
             self._next_id += 1
         self._beliefs = self._beliefs.joined(kalman.begin(detections.boxes[found]))

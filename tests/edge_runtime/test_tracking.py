@@ -152,6 +152,20 @@ def test_a_part_seen_while_its_whole_is_missed_for_a_moment_starts_no_track() ->
     assert walk(Tracker(TrackingConfig()), [whole] * 3 + [part] * 20)[-1] != {1}, "not for long"
 
 
+@pytest.mark.parametrize(("box", "label", "told_after"), [
+    ((200, 100, 380, 300), "car", 9),  # a bonnet that looks like a car of its own, or a car half behind
+    ((200, 100, 380, 300), "person", 3),
+    ((260, 100, 440, 300), "car", 3),
+])  # fmt: skip
+def test_what_starts_beside_a_tracked_object_of_its_kind_is_told_of_later(
+    box: tuple[int, int, int, int], label: str, told_after: int
+) -> None:
+    one = detections([(50, 100, 260, 300)], [0.8], ["car"])
+    two = detections([(50, 100, 260, 300), box], [0.8, 0.7], ["car", label])
+    ids = walk(Tracker(TrackingConfig()), [one] * 3 + [two] * 12)
+    assert [2 in live for live in ids[3:]] == [i + 1 >= told_after for i in range(12)]
+
+
 def test_the_label_is_the_one_seen_most() -> None:
     tracker = Tracker(TrackingConfig())
     box = [(50, 100, 250, 300)]
