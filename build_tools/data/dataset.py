@@ -99,8 +99,8 @@ class TrainingPictures(Dataset[tuple[torch.Tensor, ...]]):
     def _targets_of(self, example: Example, ticket: Ticket) -> tuple[NDArray[Any], ...]:
         if self._memory is None:
             return self.targets(example, len(self.classes.names))
-        known = self._memory.get(ticket.view)
-        return known or self._memory.put(ticket.view, self.targets(example, len(self.classes.names)))
+        known = self._memory.get(ticket.view, example.bgr)
+        return known or self._memory.put(ticket.view, example.bgr, self.targets(example, len(self.classes.names)))
 
     def _picture(self, rng: np.random.Generator, index: int, size_wh: tuple[int, int]) -> Example:
         def one(i: int) -> Example:

@@ -35,15 +35,22 @@ class TargetMemory:
         self.path, self._part = path, part
         self._opened: tuple[int, sqlite3.Connection] | None = None
 
-    def get(self, view: int) -> Arrays | None:
-        """What was put for the view, or None; floating-point arrays come back as float32."""
-        row = self._asked("SELECT arrays FROM targets WHERE part = ? AND view = ?", (self._part, view))
+    def get(self, view: int, picture: NDArray[np.uint8]) -> Arrays | None:
+        """What was put for the view, or None; floating-point arrays come back as float32.
+
+        Args:
+            view: its number.
+            picture: as it looks. Answers to one that looked otherwise, as another version of this program cut it, are
+                none to this.
+        """
+        asked = "SELECT arrays FROM targets WHERE part = ? AND view = ? AND picture = ?"
+        row = self._asked(asked, (self._part, view, _sum(picture)))
         return None if row is None else _unpacked(row[0])
 
-    def put(self, view: int, arrays: Arrays) -> Arrays:
+    def put(self, view: int, picture: NDArray[np.uint8], arrays: Arrays) -> Arrays:
         """Keep the arrays; as they will come back."""
         packed = _packed(arrays)
-        self._asked("INSERT OR REPLACE INTO targets VALUES (?, ?, ?)", (self._part, view, packed))
+        self._asked("INSERT OR REPLACE INTO targets VALUES (?, ?, ?, ?)", (self._part, view, _sum(picture), packed))
         return _unpacked(packed)
 
     def _asked(self, statement: str, values: tuple[Any, ...]) -> tuple[bytes] | None:
@@ -65,10 +72,15 @@ class TargetMemory:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = OFF")  # what a power cut loses is worked out again
             connection.execute(
-                "CREATE TABLE IF NOT EXISTS targets (part TEXT, view INTEGER, arrays BLOB, PRIMARY KEY (part, view))"
+                "CREATE TABLE IF NOT EXISTS targets "
+                "(part TEXT, view INTEGER, picture INTEGER, arrays BLOB, PRIMARY KEY (part, view))"
             )
             self._opened = os.getpid(), connection
         return self._opened[1]
+
+
+def _sum(picture: NDArray[np.uint8]) -> int:
+    return zlib.crc32(picture.tobytes())
 
 
 def _packed(arrays: Arrays) -> bytes:

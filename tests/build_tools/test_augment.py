@@ -245,6 +245,9 @@ def test_a_view_that_comes_again_differs_in_its_light_alone_and_its_answers_are_
     assert len(asked) == 2
     for mine, its in zip(first[1:], targets(asked[0], 3), strict=True):
         np.testing.assert_allclose(mine, its, rtol=2e-3)
+    nearer = Strength(zoom_low=2.0, zoom_high=2.5, object_low=0.7, object_high=0.8)
+    TrainingPictures(pack, CLASSES, nearer, 1, targets, crops, memory=memory)[Ticket(0, 7, 2, 96, 96)]
+    assert len(asked) == 4, "the same view, but cut otherwise"
 
 
 def test_a_ticket_gives_targets_of_its_size(pack: list[Sample]) -> None:
