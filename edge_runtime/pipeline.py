@@ -19,6 +19,7 @@ from edge_runtime.engine import open_model
 from edge_runtime.events.appearance import Moment
 from edge_runtime.events.engine import EventEngine
 from edge_runtime.events.explanation import Listener
+from edge_runtime.events.identity import Verdict
 from edge_runtime.events.parking import Parking
 from edge_runtime.events.tamper import SCENE, Tamper
 from edge_runtime.health import Health
@@ -160,9 +161,15 @@ class Pipeline:
         """Whether any track is left, or a slot is about to change."""
         return bool(self._tracks) or self.parking.unsettled
 
+    @property
+    def present(self) -> list[Verdict]:
+        """Who is there, known or unknown, as far as it was told."""
+        return self._recognition.present if self._recognition is not None else []
+
     def skip(self, frame: Frame) -> Outcome:
         """Nothing is looked for in a frame: what was going on ends. The camera itself is watched all the same."""
         events, self._last, self._tracks = self.finish(), None, ()
+        self._tracker.forget()
         with self._health.stage("tamper"):
             events += self._tamper.update(frame.lores, Moment(frame.captured_ns, frame.media_s, frame.size_wh))
         return Outcome(None, None, Detections.none(self.classes), (), events)

@@ -9,7 +9,7 @@ from edge_runtime.datatypes import Event, Picture
 from edge_runtime.errors import ConfigError, EdgeRuntimeError
 from edge_runtime.events.appearance import Moment
 from edge_runtime.events.explanation import Listener
-from edge_runtime.events.identity import Identity
+from edge_runtime.events.identity import Identity, Verdict
 from edge_runtime.identity.gallery import Gallery
 from edge_runtime.identity.reader import FaceNetworks, FaceReader
 from edge_runtime.identity.sealed import GalleryFile
@@ -59,6 +59,11 @@ class Recognition:
         self._reread(moment.at_ns)
         seen = self._reader.look(picture, tracked.live, moment.at_ns, self._rule.worth)
         return self._rule.update(tracked, [seen] if seen is not None else [], moment)
+
+    @property
+    def present(self) -> list[Verdict]:
+        """What was said of each face that is still there."""
+        return self._rule.present
 
     def finish(self) -> None:
         """All tracks are over."""

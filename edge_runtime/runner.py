@@ -251,7 +251,7 @@ class Runner:
             payloads = desk.post(events)
             self._slots.update(events)
             if self._presence is not None:
-                self._presence.update(events, pipeline.events.counts())
+                self._presence.update(events, pipeline.events.counts(), pipeline.present)
         self.health.events += len(payloads)
         if payloads and self._viewer is not None:
             self._viewer.tell(self._reasons.added(events, payloads))

@@ -41,6 +41,8 @@ class _Face:
 
     views: list[Seen] = field(default_factory=list)
     told: Verdict | None = None
+    goes_on: bool = False
+    """Another track goes on from it, which is counted in its place."""
 
 
 def verdict(distances: dict[str, float], threshold: float, told: Verdict | None = None) -> Verdict | None:
@@ -102,6 +104,11 @@ class Identity:
         self._explanation, self._succession = Explanation(listener), Succession()
         self._faces: dict[int, _Face] = {}
 
+    @property
+    def present(self) -> list[Verdict]:
+        """What was said of each face that is still there, each once whatever its tracks."""
+        return [face.told for face in self._faces.values() if face.told is not None and not face.goes_on]
+
     def worth(self, track: int) -> float:
         """The quality that a view of this track must have to be kept."""
         face = self._faces.get(track)
@@ -125,11 +132,13 @@ class Identity:
         for new, old in self._succession.update(faces, moment).items():
             if old in self._faces:
                 self._faces[new] = _Face(told=self._faces[old].told)
+                self._faces[old].goes_on = True
         looked = {view.track: view for view in seen}
         events = []
         for track in faces.live:
             if track.id in looked:
                 face = self._faces.setdefault(track.id, _Face())
+                face.goes_on = False
                 face.views = sorted([*face.views, looked[track.id]], key=lambda v: -v.quality)[:KEPT]
                 events += self._judge(track, face, moment)
         for track in faces.ended:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from edge_runtime.config import Config
 from edge_runtime.datatypes import Detections, Event, Frame, Track
+from edge_runtime.events.identity import Verdict
 from edge_runtime.plates.finder import open_finder
 from edge_runtime.publishing.announcement import Announcement
 from edge_runtime.publishing.commands import Commands, Switches
@@ -113,10 +114,13 @@ class Presence:
         if self._frigate is not None:
             self._frigate.show(topic.rpartition("/")[2], jpeg)
 
-    def update(self, events: Iterable[Event], counts: Mapping[tuple[str, str], int]) -> None:
-        """What one frame led to."""
+    def update(
+        self, events: Iterable[Event], counts: Mapping[tuple[str, str], int], present: Collection[Verdict]
+    ) -> None:
+        """What one frame led to, how many are in each zone since, and which faces are there."""
         self._states.update(events)
         self._states.counts(counts)
+        self._states.faces(present)
 
     def show(self, frame: Frame, detections: Detections, tracks: Sequence[Track], events: Iterable[Event]) -> None:
         """What one frame shows, where pixels may leave; with the privacy switch on, what was shown is taken back."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from edge_runtime.config import Config
 from edge_runtime.datatypes import Event
+from edge_runtime.events.identity import Verdict
 from edge_runtime.publishing.topics import Topics
 
 
@@ -16,7 +17,7 @@ def counted_labels(config: Config, classes: Sequence[str]) -> list[tuple[str, st
 
 
 class States:
-    """Follows the events and the engine's counts; says each state at the start, and when it changes.
+    """Follows the events, the engine's counts and who is there; says each state at the start, and when it changes.
 
     Args:
         config: its zones, lines, slots, tamper and identity.
@@ -31,7 +32,7 @@ class States:
         self._lines: dict[str, dict[str, int]] = {}
         self._slots: dict[str, str | None] = {}
         self._tampered: set[str] = set()
-        self._faces: dict[int, Event] = {}
+        self._persons = config.identity.enabled
         self.apply(config)
 
     def apply(self, config: Config) -> None:
@@ -58,8 +59,8 @@ class States:
             self.slots({})
         if config.tamper.enabled:
             self._say_tamper()
-        if config.identity.enabled:
-            self._say_identity()
+        if self._persons and topics.identity not in self._said:
+            self.faces(())
 
     @property
     def topics(self) -> frozenset[str]:
@@ -85,12 +86,15 @@ class States:
             elif event.type == "tamper_clear" and event.kind is not None:
                 self._tampered.discard(event.kind)
                 self._say_tamper()
-            elif event.type == "identity" and event.track is not None:
-                self._faces[event.track.id] = event
-                self._say_identity()
-            elif event.type == "track_end" and event.track is not None and event.track.id in self._faces:
-                del self._faces[event.track.id]
-                self._say_identity()
+
+    def faces(self, present: Collection[Verdict]) -> None:
+        """Who is there now, as far as it was told; nothing is said where persons are not told apart."""
+        if not self._persons:
+            return
+        known = [verdict for verdict in present if verdict.state == "known"]
+        names = sorted({verdict.name for verdict in known if verdict.name is not None})
+        facts = {"known": len(known), "unknown": len(present) - len(known), "names": names}
+        self._say(self._topics.identity, json.dumps(facts, ensure_ascii=False))
 
     def slots(self, states: Mapping[str, str]) -> None:
         """How these slots stand: `free` or `occupied`; a slot that is not known yet is not told of."""
@@ -106,12 +110,6 @@ class States:
     def _say_tamper(self) -> None:
         state = "ON" if self._tampered else "OFF"
         self._say(self._topics.tamper, json.dumps({"state": state, "kinds": sorted(self._tampered)}))
-
-    def _say_identity(self) -> None:
-        known = [event for event in self._faces.values() if event.state == "known"]
-        names = sorted({event.name for event in known if event.name is not None})
-        facts = {"known": len(known), "unknown": len(self._faces) - len(known), "names": names}
-        self._say(self._topics.identity, json.dumps(facts, ensure_ascii=False))
 
     def _say(self, topic: str, payload: str) -> None:
         if self._said.get(topic) != payload:

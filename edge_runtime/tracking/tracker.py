@@ -75,7 +75,7 @@ class _State:
 
 
 class Tracker:
-    """One verb: `update` with each frame's detections. Ids count from 1; the same input gives the same output."""
+    """Verbs: `update` with each frame's detections, `forget`. Ids count from 1; like input gives like output."""
 
     def __init__(self, config: TrackingConfig) -> None:
         self._config = config
@@ -97,6 +97,9 @@ class Tracker:
         self._last_ns = now_ns
         unseen = np.array([s.seen_ns < last_ns for s in self._states], np.bool_)
         self._beliefs = kalman.predict(self._beliefs, seconds, unseen)
+        # After a gap in the frames it is nobody's own track that goes on, but another that begins.
+        lost_ns = round(self._config.lost_s * 1e9)
+        ended = self._drop(np.array([now_ns - s.seen_ns > lost_ns for s in self._states], np.bool_), now_ns)
         groups = np.array([group_of(n) for n in detections.names])[detections.labels]
         sure = np.flatnonzero(detections.scores >= self._config.start_score)
         weak = np.flatnonzero(
@@ -109,8 +112,12 @@ class Tracker:
         self._see(pairs, detections, now_ns)
         new = np.setdiff1d(sure, [j for _, j in pairs])
         self._begin(self._whole(new, detections, groups, now_ns), detections, groups, now_ns)
-        ended = self._end(now_ns, frame_wh)
+        ended += self._end(now_ns, frame_wh)
         return TrackerOutput(tuple(self._track(i, now_ns) for i in range(len(self._states))), ended)
+
+    def forget(self) -> None:
+        """All tracks are over; ids are not given again."""
+        self._states, self._beliefs, self._last_ns = [], kalman.no_beliefs(), None
 
     def _matched(
         self, tracks: NDArray[np.intp], found: NDArray[np.intp], detections: Detections, groups: NDArray[np.str_],
@@ -195,6 +202,10 @@ class Tracker:
             same = names[lost][:, None] == names[~lost][None, :]
             double = same & (iou(boxes[lost], boxes[~lost]) > DOUBLE_IOU)
             over[np.flatnonzero(lost)[np.flatnonzero(double.any(1))]] = True
+        return self._drop(over, now_ns)
+
+    def _drop(self, over: NDArray[np.bool_], now_ns: int) -> tuple[Track, ...]:
+        """Forget these tracks [n], and return them."""
         ended = tuple(self._track(i, now_ns) for i in np.flatnonzero(over).tolist())
         self._states = [s for s, gone in zip(self._states, over, strict=True) if not gone]
         self._beliefs = self._beliefs.select(~over)

@@ -110,6 +110,23 @@ def test_a_face_found_again_under_another_number_is_not_told_of_twice() -> None:
     assert told == [("known", "anna")]
 
 
+def test_a_face_is_there_once_for_as_long_as_one_of_its_tracks_goes_on() -> None:
+    visit = Visit(rule())
+    for _ in range(4):
+        visit.frame((0.0, 0.9))
+    gone_s, known = visit.at_s, [Verdict("known", "anna")]
+    assert visit.identity.present == known
+    visit.lost(seen_s=gone_s)
+    visit.frame((0.0, 0.9), track=2, x=104, start_s=visit.at_s + 0.2)
+    assert visit.identity.present == known
+    ended = standing(1, 100, 200, visit.at_s, label="face", seen_s=gone_s)
+    visit.identity.update(TrackerOutput((), (ended,)), [], moment(visit.at_s + 0.1))
+    assert visit.identity.present == known, "its first track is over, it is not"
+    ended = standing(2, 104, 200, visit.at_s, label="face")
+    visit.identity.update(TrackerOutput((), (ended,)), [], moment(visit.at_s + 0.2))
+    assert visit.identity.present == []
+
+
 def test_another_who_takes_the_place_of_a_lost_face_is_told_of() -> None:
     visit = Visit(rule())
     told = [t for _ in range(4) for t in said(visit.frame((0.0, 0.9)))]

@@ -16,7 +16,8 @@ from edge_runtime.config import (
     TamperConfig,
     ZoneConfig,
 )
-from edge_runtime.datatypes import Event, TrackFacts
+from edge_runtime.datatypes import Event
+from edge_runtime.events.identity import Verdict
 from edge_runtime.publishing.presence import board_temperature_c
 from edge_runtime.publishing.states import States
 from edge_runtime.publishing.topics import topics_of
@@ -118,26 +119,26 @@ def test_the_temperature_is_unknown_where_the_board_does_not_tell_it() -> None:
     assert board_temperature_c(Path("/nowhere")) is None
 
 
-def face(id_: int, kind: str, state: str | None = None, name: str | None = None) -> Event:
-    return Event(kind, 0, track=TrackFacts(id_, "face", 0.9, (0, 0, 9, 9), 1.0), state=state, name=name)  # type: ignore[arg-type]
-
-
-def test_who_is_seen_is_said_until_the_face_is_gone() -> None:
+def test_who_is_there_is_said_until_the_face_is_gone() -> None:
     said = Said(replace(LOT, identity=IdentityConfig(enabled=True)))
     assert json.loads(dict(said.take())["identity"]) == {"known": 0, "unknown": 0, "names": []}
-    said.states.update([face(1, "identity", "unknown"), face(2, "identity", "known", "Žofie")])
-    assert said.take()[-1] == ("identity", '{"known": 1, "unknown": 1, "names": ["Žofie"]}')
-    said.states.update([face(1, "identity", "known", "Anna")])
+    said.states.faces([Verdict("unknown"), Verdict("known", "Žofie")])
+    assert said.take() == [("identity", '{"known": 1, "unknown": 1, "names": ["Žofie"]}')]
+    said.states.apply(replace(LOT, zones=(), identity=IdentityConfig(enabled=True)))
+    assert not any(topic == "identity" for topic, _ in said.take()), "other rules send nobody away"
+    said.states.faces([Verdict("known", "Anna"), Verdict("known", "Žofie")])
     assert json.loads(said.take()[-1][1]) == {"known": 2, "unknown": 0, "names": ["Anna", "Žofie"]}
-    said.states.update([face(2, "track_end"), face(1, "track_end"), face(3, "track_end")])
+    said.states.faces([])
     assert json.loads(said.take()[-1][1]) == {"known": 0, "unknown": 0, "names": []}
 
 
 def test_of_names_that_are_kept_back_only_their_number_is_said() -> None:
     said = Said(replace(LOT, identity=IdentityConfig(enabled=True, tell_names=False)))
-    said.states.update([face(1, "identity", "known")])
+    said.states.faces([Verdict("known")])
     assert json.loads(said.take()[-1][1]) == {"known": 1, "unknown": 0, "names": []}
 
 
 def test_without_the_rule_nothing_is_said_of_persons() -> None:
-    assert not any(topic == "identity" for topic, _ in Said().take())
+    said = Said()
+    said.states.faces([])
+    assert not any(topic == "identity" for topic, _ in said.take())

@@ -124,6 +124,24 @@ def test_a_track_that_stays_lost_ends_once() -> None:
     assert ended == [1]
 
 
+@pytest.mark.parametrize("gap_s", [2.1, 5.0, 900.0])
+def test_after_a_gap_in_the_frames_another_track_begins(gap_s: float) -> None:
+    tracker, there = Tracker(TrackingConfig(lost_s=2.0)), detections([(50, 100, 100, 220)], [0.8], ["person"])
+    walk(tracker, [there] * 5)
+    later = tracker.update(there, 4 * STEP_NS + round(gap_s * 1e9), FRAME_WH)
+    assert [t.id for t in later.ended] == [1]
+    assert [(t.id, t.confirmed) for t in later.live] == [(2, False)]
+
+
+def test_what_is_forgotten_never_comes_back_under_its_id() -> None:
+    tracker, there = Tracker(TrackingConfig()), detections([(50, 100, 100, 220)], [0.8], ["person"])
+    walk(tracker, [there] * 5)
+    tracker.forget()
+    output = tracker.update(there, 5 * STEP_NS, FRAME_WH)
+    assert [(t.id, t.confirmed) for t in output.live] == [(2, False)]
+    assert not output.ended
+
+
 def test_every_second_frame_is_enough() -> None:
     assert walk(Tracker(TrackingConfig()), [moving(i) for i in range(0, 20, 2)], 2 * STEP_NS)[-1] == {1}
 
