@@ -151,6 +151,8 @@ class Presence:
     def tick(self, now_ns: int) -> None:
         """Do what is due; called now and then."""
         self._announcement.tick(now_ns, self._mqtt.side.connected)
+        if self.switches.privacy:
+            self._snapshots.clear()  # not left to the next frame: a camera may give none
         if self._frigate is not None:
             self._frigate.show_detection(self.switches.detection)
 
