@@ -1,4 +1,4 @@
-"""What one run left at a real Mosquitto, the next one takes back: pictures that are no longer allowed."""
+"""What one run left at a real Mosquitto, the next one puts right: pictures and counts that no longer hold."""
 
 from __future__ import annotations
 
@@ -7,20 +7,23 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from edge_runtime.config import CameraConfig, Config, MqttConfig, NodeConfig, PrivacyConfig, ZoneConfig
-from edge_runtime.datatypes import Frame
+from edge_runtime.datatypes import Event, Frame
+from edge_runtime.events.appearance import track_event
 from edge_runtime.publishing.mqtt import MqttPublisher
-from edge_runtime.publishing.outbox import Outbox
+from edge_runtime.publishing.outbox import Outbox, Row
+from edge_runtime.publishing.payload import encode
 from edge_runtime.publishing.presence import Presence
 from tests.builders import NAMES, detections
 from tests.mosquitto import BINARY, Mosquitto
 from tests.subscriber import Subscriber
-from tests.tracks import standing
+from tests.tracks import moment, standing
 
 pytestmark = pytest.mark.skipif(BINARY is None, reason="no mosquitto on this machine (./test installs it)")
 
@@ -61,6 +64,17 @@ def show(presence: Presence, *, person: bool) -> None:
     bgr = np.full((500, 1000, 3), 200, np.uint8)
     tracks = [standing(1, 300, 300, 1.0)] if person else []
     presence.show(Frame(bgr, bgr[::2, ::2], 10**9, 0), detections(), tracks, [])
+
+
+def tell(presence: Presence, *events: Event) -> None:
+    """The events of person 1, to the profile frigate."""
+    for seq, event in enumerate(events, 1):
+        payload = encode(
+            event, node="porch", camera="front", boot="b", seq=seq, event_id="i", wall=datetime.now(UTC),
+            clock_synced=True, latency_ms=None,
+        )  # fmt: skip
+        for publisher in presence.publishers:
+            publisher.announce(Row(seq, payload))
 
 
 def kept(broker: Mosquitto, until: Callable[[dict[str, bytes]], bool]) -> dict[str, bytes]:
@@ -109,3 +123,44 @@ def test_where_the_level_no_longer_lets_pictures_out_they_are_taken_back(
     config = replace(settings(tmp_path, level="events"), mqtt=MqttConfig(profile=profile))  # type: ignore[arg-type]
     with run(config, mosquitto):
         assert not kept(mosquitto, lambda found: not found.keys() & PICTURES).keys() & PICTURES
+
+
+def counts(found: dict[str, bytes]) -> dict[str, int]:
+    """Frigate's counts that are not about labels nobody was seen of."""
+    topics = (f"frigate/{place}/{label}" for place in ("front", "path", "door") for label in ("person", "all"))
+    return {topic.removeprefix("frigate/"): int(found[topic]) for topic in topics if topic in found}
+
+
+def test_frigates_counts_begin_at_zero_after_a_power_cut_and_those_of_removed_zones_are_cleared(
+    mosquitto: Mosquitto, tmp_path: Path
+) -> None:
+    person, at = standing(1, 300, 300, 1.0), moment(1.0)
+    entered = [track_event("zone_enter", person, at, zone=zone) for zone in ("path", "door")]
+    everywhere = {f"{place}/{label}": 1 for place in ("front", "path", "door") for label in ("person", "all")}
+    with run(settings(tmp_path, "path", "door"), mosquitto) as presence:
+        tell(presence, track_event("track_start", person, at), *entered)
+        assert counts(kept(mosquitto, lambda found: counts(found) == everywhere)) == everywhere
+    nobody = {"front/person": 0, "front/all": 0, "path/person": 0, "path/all": 0}
+    with run(settings(tmp_path, "path"), mosquitto):
+        found = kept(mosquitto, lambda found: counts(found) == nobody)
+        assert counts(found) == nobody
+        assert {topic: found[topic] for topic in found if topic.startswith("frigate/path/")} == {
+            f"frigate/path/{label}": b"0" for label in (*NAMES, "all")
+        }
+
+
+def test_a_zone_that_comes_back_while_it_runs_is_counted_again(mosquitto: Mosquitto, tmp_path: Path) -> None:
+    person, at = standing(1, 300, 300, 1.0), moment(1.0)
+    with run(settings(tmp_path, "path"), mosquitto) as presence:
+        tell(presence, track_event("track_start", person, at))
+        presence.apply(settings(tmp_path))
+        here = {"front/person": 1, "front/all": 1}
+        assert counts(kept(mosquitto, lambda found: counts(found) == here)) == here, "the camera's count goes on"
+        presence.apply(settings(tmp_path, "path"))
+        tell(presence, track_event("zone_enter", person, at, zone="path"))
+        mosquitto.stop()  # each connection says what it knows anew: none may clear what the other counts
+        mosquitto.start()
+        again = here | {"path/person": 1, "path/all": 1}
+        assert counts(kept(mosquitto, lambda found: counts(found) == again)) == again
+        time.sleep(1)
+        assert counts(kept(mosquitto, lambda found: counts(found) == again)) == again
