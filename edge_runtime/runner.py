@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from edge_runtime.capture.frames import EveryFrame, Frames, NewestFrame
 from edge_runtime.capture.latest import LatestFrame
 from edge_runtime.capture.source import Source, open_source
@@ -262,12 +260,12 @@ class Runner:
 
     def _show(self, frame: Frame, outcome: Outcome, open_: ExitStack) -> None:
         """Draw for whoever looks: the page's viewers, the recording."""
+        if self._switches.privacy:
+            if self._viewer is not None:
+                self._viewer.hide((frame.lores.shape[1], frame.lores.shape[0]))
+            return
         viewer = self._viewer if self._viewer is not None and self._viewer.wants_picture() else None
         if viewer is None and self.asked.record is None:
-            return
-        if self._switches.privacy:
-            if viewer is not None:
-                viewer.show(np.zeros((*frame.lores.shape[:2], 3), np.uint8))  # or it would show the last picture
             return
         with self.health.stage("showing"):
             crops = f"{len(outcome.plan)} crops" if outcome.plan is not None else self.config.pipeline.mode
@@ -287,6 +285,8 @@ class Runner:
         """Bring the counters up to date; tell the page each second, and the broker every `every_s`."""
         self.health.frames_seen, self.health.frames_dropped, self.health.reopened = frames.counts()
         now_ns = self.clock.now_ns()
+        if self._viewer is not None and self._switches.privacy:
+            self._viewer.hide()  # the last picture, if it was switched on since, or the camera gives no other
         if self._viewer is not None and now_ns - self._counted_ns >= 1e9:
             self._counted_ns = now_ns
             self._viewer.count(self.health.as_dict())

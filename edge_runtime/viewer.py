@@ -17,6 +17,13 @@ class Viewer(Protocol):
     def show(self, bgr: BgrImage) -> None:
         """Show it; never blocks."""
 
+    def hide(self, size_wh: tuple[int, int] | None = None) -> None:
+        """Show black until the next `show`, also to whoever comes later; never blocks, and may be called again.
+
+        Args:
+            size_wh: of the black picture; None: as large as the last picture was, and nothing where there was none.
+        """
+
     def tell(self, payloads: Sequence[bytes]) -> None:
         """List the events."""
 

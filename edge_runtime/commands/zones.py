@@ -18,16 +18,18 @@ from edge_runtime.events.engine import EventEngine
 from edge_runtime.imaging.colour import to_bgr
 from edge_runtime.imaging.draw_rules import draw_rules
 from edge_runtime.polygons import Point
+from edge_runtime.publishing.topics import topics_of
 from edge_runtime.whole_file import write_whole
 
 
 def check(config: Config) -> None:
-    """Refuse rules that a run would refuse: labels that the models in use do not know.
+    """Refuse what a run with a broker would refuse: names that are taken, labels that the models in use do not know.
 
     Raises:
-        ConfigError: a rule counts such a label.
+        ConfigError: a rule has such a name or counts such a label, or topics would mix.
         BundleError: the model cannot be used.
     """
+    topics_of(config)
     alone = config.pipeline.mode == "attention"
     name, task = (config.attention.model, "attention") if alone else (config.detection.model, "detector")
     EventEngine(config, open_model(name, task).facts.classes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 from collections.abc import Callable, Iterable
@@ -10,6 +11,7 @@ from typing import Any
 
 from edge_runtime.publishing.discovery import withdrawn
 from edge_runtime.publishing.entity import Component
+from edge_runtime.whole_file import write_whole
 
 AGAIN_S = (1.0, 10.0)
 """Home Assistant has come online: wait this long, by chance, so that not all nodes speak at once."""
@@ -100,12 +102,10 @@ class Announcement:
 
     def _remember(self) -> None:
         """Write down what the broker holds now. What is gone stays in it until Home Assistant was told."""
-        fresh = self._memory.with_suffix(".new")
-        try:
-            fresh.write_text(json.dumps(self._known))
-            fresh.replace(self._memory)
-        except OSError:
-            pass  # a full disk: what is removed later is then not cleared; events matter more
+        # Torn by a power cut, it would leave pictures at the broker for good. With a full disk what is removed later is
+        # not cleared; events matter more.
+        with contextlib.suppress(OSError):
+            write_whole(self._memory, json.dumps(self._known))
 
     def _remembered(self) -> dict[str, Any]:
         nothing: dict[str, Any] = {"topic": "", "components": {}, "states": []}

@@ -8,12 +8,13 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from edge_runtime.config import Config
 from edge_runtime.publishing.address import parse_broker
 from edge_runtime.publishing.client import LEAVE_S, leave, make_client
-from edge_runtime.publishing.frigate_objects import FrigateObjects
+from edge_runtime.publishing.frigate_objects import ANY, FrigateObjects
 from edge_runtime.publishing.outbox import Row
 from edge_runtime.publishing.side_topics import SideTopics
 from edge_runtime.publishing.status import Status
@@ -29,6 +30,17 @@ QUEUE = 1000
 def picture_topic(root: str, camera: str, label: str) -> str:
     """Where Frigate shows the latest object of a label."""
     return f"{root}/{camera}/{label}/snapshot"
+
+
+def count_topic(root: str, place: str, label: str) -> str:
+    """Where Frigate counts the objects of a label at a camera or in a zone."""
+    return f"{root}/{place}/{label}"
+
+
+def counted_places(config: Config, classes: Sequence[str]) -> list[tuple[str, str]]:
+    """What is counted, as (camera or zone, label): every label everywhere, as a track's label may still change."""
+    places = [config.camera.name, *(zone.name for zone in config.zones)]
+    return [(place, label) for place in places for label in (*classes, ANY)]
 
 
 class FrigatePublisher:
@@ -72,16 +84,26 @@ class FrigatePublisher:
         self._client.connect_async(address.host, address.port, keepalive_s)
         self._client.loop_start()
 
+    def count(self, counted: Iterable[tuple[str, str]]) -> None:
+        """Say from now on how many are at these places, by label: none of whom an earlier run may have counted.
+
+        What is counted no more is not cleared here.
+        """
+        said, self._counts = self._counts, {}
+        for key in counted:
+            self._counts[key] = said.get(key, 0)
+            if key not in said:
+                self.side.put(count_topic(self._root, *key), "0")
+
     def announce(self, row: Row) -> None:
         """Tell of a row that is committed, if Frigate would tell of it."""
         for told in self._objects.translate(json.loads(row.payload)):
             self._client.publish(f"{self._root}/events", json.dumps(told, ensure_ascii=False), qos=1)
         counts = self._objects.counts()
-        for place, label in {*self._counts, *counts}:
-            n = counts[place, label]
-            if self._counts.get((place, label)) != n:
-                self._counts[place, label] = n
-                self.side.put(f"{self._root}/{place}/{label}", str(n))
+        for key in {*self._counts, *counts}:
+            if self._counts.get(key) != counts[key]:
+                self._counts[key] = counts[key]
+                self.side.put(count_topic(self._root, *key), str(counts[key]))
 
     def say_online(self, online: bool) -> None:
         """Change `available`; from any thread."""

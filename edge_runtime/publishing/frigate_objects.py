@@ -22,6 +22,8 @@ SAME_PLACE_IOU = 0.6
 """A box that overlaps its old place by so much has not moved."""
 PATH_STEP = 0.05
 """A path gets a new point when the object has gone so far, as a share of the frame."""
+ANY = "all"
+"""As what objects of any label are counted together."""
 
 Told = dict[str, Any]
 
@@ -98,12 +100,12 @@ class FrigateObjects:
         return next((f["sub_label"] for f in faces if f["sub_label"] and bearer_of(f["box"], box) is not None), None)
 
     def counts(self) -> Counter[tuple[str, str]]:
-        """Objects by (camera or zone, label), with `all` for any label."""
+        """Objects by (camera or zone, label), with `ANY` for all of them."""
         found: Counter[tuple[str, str]] = Counter()
         for known in self._objects.values():
             for place in (known.told["camera"], *known.told["current_zones"]):
                 found[place, known.told["label"]] += 1
-                found[place, "all"] += 1
+                found[place, ANY] += 1
         return found
 
 

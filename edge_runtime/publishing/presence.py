@@ -16,7 +16,7 @@ from edge_runtime.publishing.announcement import Announcement
 from edge_runtime.publishing.commands import Commands, Switches
 from edge_runtime.publishing.desk import Publisher
 from edge_runtime.publishing.discovery import config_topic, device_config
-from edge_runtime.publishing.frigate import FrigatePublisher, picture_topic
+from edge_runtime.publishing.frigate import FrigatePublisher, count_topic, counted_places, picture_topic
 from edge_runtime.publishing.mqtt import MqttPublisher
 from edge_runtime.publishing.snapshots import Snapshots
 from edge_runtime.publishing.states import States, counted_labels
@@ -67,10 +67,11 @@ class Presence:
         self.switches = Switches(state / "switches.json", say)
         commands = Commands(self.switches, topics, mqtt.side, say)
         self._frigate: FrigatePublisher | None = None
+        self._frigate_root = config.mqtt.frigate_root
         if config.mqtt.profile == "frigate":
             self._frigate = FrigatePublisher(
                 url,
-                root=config.mqtt.frigate_root,
+                root=self._frigate_root,
                 node=topics.node,
                 camera=topics.camera,
                 keepalive_s=config.mqtt.keepalive_s,
@@ -80,7 +81,7 @@ class Presence:
         self._announcement = Announcement(
             config_topic(prefix, topics.node) if prefix else None,
             memory=state / "announced.json",
-            put=mqtt.side.put,
+            put=self._put,
             rng=rng or random.Random(),
         )
         if prefix:
@@ -104,10 +105,20 @@ class Presence:
         pictures = self._snapshots.labels
         device = device_config(config, topics, counted, version=version("edge-runtime"), pictures=pictures)
         # Pictures that are no longer allowed are states out of use: the broker is told to forget them.
-        shown = {topics.snapshot(label) for label in pictures}
-        if config.mqtt.profile == "frigate":
-            shown |= {picture_topic(config.mqtt.frigate_root, topics.camera, label) for label in pictures}
-        self._announcement.announce(device, self._states.topics | shown)
+        states = self._states.topics | {topics.snapshot(label) for label in pictures}
+        if self._frigate is not None:
+            root, places = self._frigate_root, counted_places(config, self._classes)
+            states |= {picture_topic(root, topics.camera, label) for label in pictures}
+            states |= {count_topic(root, *place) for place in places}
+            self._frigate.count(places)
+        self._announcement.announce(device, states)
+
+    def _put(self, topic: str, payload: str) -> None:
+        """Say a state over the connection that it belongs to: the other would repeat it past what was said since."""
+        if self._frigate is not None and topic.startswith(f"{self._frigate_root}/"):
+            self._frigate.side.put(topic, payload)
+        else:
+            self._mqtt.side.put(topic, payload)
 
     def _picture(self, topic: str, jpeg: bytes) -> None:
         self._mqtt.side.put(topic, jpeg)
@@ -154,9 +165,12 @@ class Presence:
 
     def tick(self, now_ns: int) -> None:
         """Do what is due; called now and then."""
-        self._announcement.tick(now_ns, self._mqtt.side.connected)
-        if self._frigate is not None:
-            self._frigate.show_detection(self.switches.detection)
+        frigate = self._frigate
+        self._announcement.tick(now_ns, self._mqtt.side.connected and (frigate is None or frigate.side.connected))
+        if self.switches.privacy:
+            self._snapshots.clear()  # not left to the next frame: a camera may give none
+        if frigate is not None:
+            frigate.show_detection(self.switches.detection)
 
     def close(self) -> None:
         """Leave the connection that is not the events'."""

@@ -54,6 +54,8 @@ class Snapshots:
         self._config, self._topics, self._put = config, topics, put
         self._finder = finder if config.level == "crops" else None
         self.labels = shown_labels(config, classes)
+        # Whose pictures the broker may hold: at the start anybody's, an earlier run may have had another level.
+        self._held = set(classes)
         self._best: dict[int, float] = {}
         self._shown_ns: dict[str, int] = {}
         self._showing: dict[str, int] = {}  # label -> id of the track
@@ -95,6 +97,7 @@ class Snapshots:
                 continue
             self._best[track.id], self._shown_ns[track.label] = worth, frame.captured_ns
             self._showing[track.label] = track.id
+            self._held.add(track.label)
             window = _window(track, frame.size_wh)
             plates: list[Area] = []
             if self._finder is not None:
@@ -118,9 +121,10 @@ class Snapshots:
         return found
 
     def clear(self) -> None:
-        """Take all pictures back; the broker keeps none."""
-        for label in self._shown_ns:
+        """Take all pictures back, an earlier run's too; the broker keeps none. Once they are, nothing is said again."""
+        for label in sorted(self._held):
             self._put(self._topics.snapshot(label), b"")
+        self._held.clear()
         self._shown_ns, self._best, self._showing, self._referred_ns = {}, {}, {}, {}
 
     def _shown_as(self, track: int) -> int:

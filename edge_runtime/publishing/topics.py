@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from edge_runtime.config import Config
 from edge_runtime.errors import ConfigError
 from edge_runtime.publishing.address import check_topic_names
+from edge_runtime.settings import toml
 
 RESERVED_ZONES = ("identity", "lines", "slots", "snapshot", "tamper")
 """Levels below a camera that are not zones."""
+RESERVED_KEY = "slot"
+"""Begins what Home Assistant calls a slot: a zone's `slot.person` or a line's `slot.in` may be a slot's as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,15 +82,14 @@ def topics_of(config: Config) -> Topics:
     """The topics of a configuration.
 
     Raises:
-        ConfigError: a name that cannot stand in a topic, or topics that would mix with another program's.
+        ConfigError: a name that cannot stand in a topic, that something else has, or topics that would mix with another
+            program's.
     """
     mqtt, camera = config.mqtt, config.camera.name
     check_topic_names(mqtt.root, config.node.name)
     if not camera or any(sign in camera for sign in "+#\0/"):
         raise ConfigError(f"camera.name {camera!r}: part of every topic, must not be empty nor hold +, #, /")
-    for zone in config.zones:
-        if zone.name in RESERVED_ZONES:
-            raise ConfigError(f"zones.name {zone.name!r}: its topics are taken by other things; choose another name")
+    _check_rule_names(config)
     prefixes = [("mqtt.root", mqtt.root)]
     if mqtt.discovery:
         prefixes.append(("mqtt.discovery", mqtt.discovery))
@@ -95,6 +97,20 @@ def topics_of(config: Config) -> Topics:
         prefixes.append(("mqtt.frigate_root", mqtt.frigate_root))
     _check_apart(prefixes)
     return Topics(mqtt.root, config.node.name, camera)
+
+
+def _check_rule_names(config: Config) -> None:
+    """Refuse zones and lines that would be taken for something else, or something else for them."""
+    taken = dict.fromkeys(RESERVED_ZONES, "its topics are taken by other things")
+    taken[RESERVED_KEY] = "the slots are called that in Home Assistant"
+    if config.mqtt.profile == "frigate":  # counts stand at `<camera>/<label>` and at `<zone>/<label>`
+        taken.setdefault(config.camera.name, "the camera has that name, and Frigate's topics would mix the two")
+    for i, zone in enumerate(config.zones):
+        if zone.name in taken:
+            raise ConfigError(f"zones[{i}].name = {toml(zone.name)}: {taken[zone.name]}; choose another name")
+    for i, line in enumerate(config.lines):
+        if line.name == RESERVED_KEY:
+            raise ConfigError(f"lines[{i}].name = {toml(line.name)}: {taken[line.name]}; choose another name")
 
 
 def _check_apart(prefixes: list[tuple[str, str]]) -> None:

@@ -12,6 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
+
 from edge_runtime.datatypes import BgrImage
 from edge_runtime.errors import ConfigError, EdgeRuntimeError
 from edge_runtime.web.access import Access
@@ -48,7 +50,7 @@ HEADERS = {
 class WebPage:
     """The page, from entering to leaving, in a thread with a loop of its own.
 
-    What the pipeline calls (`wants_picture`, `show`, `tell`, `count`) never waits for a viewer.
+    What the pipeline calls (`wants_picture`, `show`, `hide`, `tell`, `count`) never waits for a viewer.
 
     Args:
         listen: `[HOST:]PORT`; port 0 takes a free one, which `url` tells.
@@ -67,6 +69,8 @@ class WebPage:
         self._listen = parse_listen(listen)
         self._period_s = 1 / fps
         self._due_s = 0.0
+        self._shown_wh: tuple[int, int] | None = None
+        self._hidden = False
         self._editor = editor
         self._access = Access(token, beyond_loopback=self._listen.beyond_loopback)
         self.token = self._access.token
@@ -114,9 +118,21 @@ class WebPage:
         now_s = time.monotonic()
         # Counted from when it was due, so that a camera of 15 fps gives 10 pictures a second, not every second one.
         self._due_s = max(self._due_s + self._period_s, now_s)
+        self._shown_wh, self._hidden = (bgr.shape[1], bgr.shape[0]), False
         if self._ready.is_set():
             self._feeds.newest = bgr
         self._soon(lambda: self._feeds.encode())
+
+    def hide(self, size_wh: tuple[int, int] | None = None) -> None:
+        """Have black take the picture's place: at once, for the last one is kept for whoever comes, then when due.
+
+        Args:
+            size_wh: of the black picture; None: as large as the last picture was, and nothing where there was none.
+        """
+        size_wh = size_wh or self._shown_wh
+        if size_wh is not None and (not self._hidden or self.wants_picture()):
+            self.show(np.zeros((size_wh[1], size_wh[0], 3), np.uint8))
+            self._hidden = True
 
     def tell(self, payloads: Sequence[bytes]) -> None:
         """List the events, each a line of JSON."""

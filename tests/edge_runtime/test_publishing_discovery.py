@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -148,8 +149,44 @@ def test_names_that_only_begin_alike_do_not_overlap() -> None:
 
 @pytest.mark.parametrize("zone", ["identity", "slots", "lines", "snapshot", "tamper"])
 def test_a_zone_is_not_called_as_another_topic(zone: str) -> None:
-    with pytest.raises(ConfigError, match="choose another name"):
-        topics_of(home(zone))
+    with pytest.raises(ConfigError, match=rf'^zones\[1\]\.name = "{zone}": .*; choose another name$'):
+        topics_of(home("path", zone))
+
+
+def test_no_zone_nor_line_is_called_as_slots_are_in_home_assistant() -> None:
+    lines = (LineConfig("gate", ((0.2, 0.5), (0.8, 0.5))), LineConfig("slot", ((0.2, 0.6), (0.8, 0.6))))
+    for config, field in ((home("slot"), "zones[0].name"), (replace(home(), lines=lines), "lines[1].name")):
+        with pytest.raises(ConfigError, match=re.escape(field) + ' = "slot": .*; choose another name'):
+            topics_of(config)
+
+
+names = st.lists(st.sampled_from(["slot", "slots", "person", "in", "out", "free", "now", "tamper", "a"]), unique=True)
+
+
+@given(names, st.data())
+def test_whatever_rules_are_called_they_are_refused_or_each_has_components_of_its_own(
+    called: list[str], what: st.DataObject
+) -> None:
+    kinds = [what.draw(st.sampled_from(["zones", "lines", "slots"])) for _ in called]
+    zones, lines, slots = (
+        [n for n, k in zip(called, kinds, strict=True) if k == kind] for kind in ("zones", "lines", "slots")
+    )
+    config = replace(
+        home(*zones), lines=tuple(LineConfig(n, ((0.2, 0.5), (0.8, 0.5))) for n in lines),
+        slots=tuple(SlotConfig(n, CORNERS) for n in slots),
+    )  # fmt: skip
+    try:
+        found = message(config, ("person", "car"))["components"]
+    except ConfigError:
+        return
+    bare = message(replace(home(), lines=(), slots=()), ("person", "car"))["components"]
+    assert len(found) == len(bare) + 4 * len(zones) + 2 * len(lines) + len(slots) + bool(slots)
+
+
+def test_in_the_profile_frigate_no_zone_is_called_as_the_camera() -> None:
+    with pytest.raises(ConfigError, match=r'zones\[1\]\.name = "camera": the camera has that name.*; choose another'):
+        topics_of(home("path", "camera", profile="frigate"))
+    assert topics_of(home("path", "camera")).camera == "camera", "ours stand below it"
 
 
 def test_a_node_without_a_letter_is_refused() -> None:

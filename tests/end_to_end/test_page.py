@@ -11,6 +11,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 
+import cv2
 import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
@@ -130,6 +131,31 @@ def test_it_shows_the_picture_the_events_and_the_counters(browser: Browser) -> N
 def test_without_a_viewer_no_picture_is_wanted() -> None:
     with WebPage("0", 10) as server:
         assert not server.wants_picture()
+
+
+def brightest(url: str) -> int:
+    """Of the first picture that a new viewer gets."""
+    with urllib.request.urlopen(f"{url}stream.mjpg", timeout=10) as stream:
+        while not (line := stream.readline()).startswith(b"Content-Length"):
+            assert line, "the stream has ended"
+        stream.readline()
+        picture = cv2.imdecode(np.frombuffer(stream.read(int(line.split(b":")[1])), np.uint8), cv2.IMREAD_COLOR)
+    assert picture is not None
+    return int(picture.max())
+
+
+def test_what_is_hidden_is_not_shown_to_whoever_comes_later_nor_to_whoever_looks() -> None:
+    with WebPage("0", 10) as server:
+        server.hide()
+        server.show(np.full((90, 160, 3), 200, np.uint8))
+        assert brightest(server.url) > 190
+        server.hide()
+        assert brightest(server.url) < 10, "no frame need come first"
+        server.show(np.full((90, 160, 3), 200, np.uint8))
+        server.hide((160, 90))
+        assert brightest(server.url) < 10
+        server.show(np.full((90, 160, 3), 200, np.uint8))
+        assert brightest(server.url) > 190
 
 
 def test_only_loopback_names_and_only_get_are_served() -> None:

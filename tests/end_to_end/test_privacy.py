@@ -9,6 +9,7 @@ import base64
 import gzip
 import json
 import os
+import re
 import sqlite3
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import paho.mqtt.publish as single
 import pytest
 from numpy.typing import NDArray
 
@@ -29,6 +31,7 @@ from edge_runtime.engine import open_model
 from edge_runtime.plates.finder import PlateFinder, around, plate_in
 from edge_runtime.plates.reader import open_reader
 from tests.canary import Finding, Search, painted, shown, tile
+from tests.end_to_end.test_page import brightest
 from tests.face_models import face_photo, face_settings
 from tests.gate_clip import our_plate, write_clip
 from tests.mosquitto import BINARY, Mosquitto
@@ -232,6 +235,29 @@ def test_pictures_leave_on_their_topics_alone_and_back_at_the_level_events_the_b
             assert not any("/snapshot" in topic for topic, _, _ in late.heard)
             components = json.loads(payload_of(late.heard, "config"))["components"].values()
             assert all(len(c) == 1 for c in components if c["platform"] == "image"), "withdrawn"
+
+
+@pytest.mark.skipif(BINARY is None, reason="no mosquitto on this machine (./test installs it)")
+@pytest.mark.timeout(600)
+def test_with_privacy_on_the_page_shows_no_picture_from_before(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    command = [sys.executable, "-m", "edge_runtime.cli", "--camera", "demo", "--state", str(tmp_path / "state")]
+    command += ["--web", "0", "--set", "node.name=porch"]
+    with Mosquitto(tmp_path) as broker, Subscriber(broker.port) as heard, log.open("w") as out:
+        node = subprocess.Popen([*command, "--broker", broker.url], stderr=out, stdout=out)
+        try:
+            assert heard.wait(lambda s: s.last("porch/status") == b"online", 240)
+            found = re.search(r"page: (\S+)", log.read_text())
+            assert found is not None
+            assert brightest(found[1]) > 100
+            time.sleep(0.5)  # the only viewer has left: nothing is drawn for the page any more
+            single.single("edge/porch/set/privacy", "ON", port=broker.port)
+            assert heard.wait(lambda s: s.last("porch/privacy") == b"ON")
+            time.sleep(1)  # the frame under way
+            assert brightest(found[1]) < 10
+        finally:
+            node.terminate()
+            node.wait(60)
 
 
 def cars_shown(clip: Path, folder: Path, level: str, *more: str) -> list[Image]:

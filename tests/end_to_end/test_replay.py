@@ -78,12 +78,14 @@ def test_zones_are_described_and_drawn(tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (["zones", "--config", "bad.toml"], 'zones[0].labels: no model in use knows "persn"; did you mean person?'),
+        (["zones", "--config", "taken.toml"], 'zones[0].name = "slots": its topics are taken by other things; choose'),
         (["replay", "demo", "--config", "bad.toml"], "zones[0].labels: no model in use knows"),
         (["replay", "demo", "--at", "tonight"], "--at tonight: must be a local time, as in 2026-11-24T22:00"),
         (["replay", "0"], "replay is for clips"),
     ],
 )
 def test_what_cannot_be_replayed_is_refused(tmp_path: Path, arguments: list[str], message: str) -> None:
+    (tmp_path / "taken.toml").write_text('[[zones]]\nname = "slots"\npoints = [[0.0, 0.0], [1.0, 0.0], [1.0, 1.0]]\n')
     (tmp_path / "bad.toml").write_text(
         '[[zones]]\nname = "a"\npoints = [[0.0, 0.0], [1.0, 0.0], [1.0, 1.0]]\nlabels = ["persn"]\n'
     )
