@@ -91,6 +91,7 @@ def test_an_edit_is_in_force_and_in_the_file_which_keeps_the_rest_and_its_mode(t
         ({"dwell_s": "soon"}, "dwell_s", "must be a number"),
         ({"dwell_s": -1}, "dwell_s", "at least 0"),
         ({"dwell_s": float("inf")}, "dwell_s", "must be a finite number"),
+        ({"dwell_s": 10**400}, "dwell_s", "must be a finite number"),
         ({"active": "25:00-26:00"}, "active", "25:00"),
         ({"colour": "red"}, "colour", "unknown key"),
     ],
