@@ -230,7 +230,8 @@ class Runner:
         start_ns = self.clock.now_ns()
         try:
             looking = self._switches.detection and (self._switches.motion or pipeline.following)
-            outcome = pipeline.process(frame, self.clock.wall().astimezone()) if looking else pipeline.skip(frame)
+            wall = self.clock.wall().astimezone() if self.clock.synced() else None
+            outcome = pipeline.process(frame, wall) if looking else pipeline.skip(frame)
             if self._presence is not None:  # first, so that events can refer to what is shown
                 self._presence.show(frame, outcome.detections, outcome.tracks, outcome.events)
             self._tell(desk, outcome.events, pipeline)
