@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Protocol
+
+from edge_runtime import wall_clock
 
 
 class Clock(Protocol):
@@ -17,17 +20,21 @@ class Clock(Protocol):
         """Wall-clock time, aware, UTC."""
 
     def synced(self) -> bool:
-        """Whether the wall clock has been set from the network or a battery-backed clock."""
+        """Whether somebody set the wall clock since the machine started; until then it is a guess."""
 
     def sleep(self, seconds: float) -> None:
         """Return after `seconds`."""
 
 
 class SystemClock:
-    """The machine's clocks."""
+    """The machine's clocks.
 
-    # A Pi without a battery-backed clock starts in the past; nothing of ours ran before this date.
-    EARLIEST = datetime(2026, 1, 1, tzinfo=UTC)
+    Args:
+        was_set: whether the wall clock, which says that, was set since the machine started.
+    """
+
+    def __init__(self, was_set: Callable[[datetime], bool] = wall_clock.was_set) -> None:
+        self._was_set, self._synced = was_set, False
 
     def now_ns(self) -> int:
         return time.monotonic_ns()
@@ -36,7 +43,9 @@ class SystemClock:
         return datetime.now(UTC)
 
     def synced(self) -> bool:
-        return self.wall() >= self.EARLIEST
+        # Once set it runs on: hours after the network is lost the kernel says that nobody keeps it, and that is all.
+        self._synced = self._synced or self._was_set(self.wall())
+        return self._synced
 
     def sleep(self, seconds: float) -> None:
         time.sleep(seconds)

@@ -247,7 +247,7 @@ def _override(config: Config, text: str) -> Config:
     old = getattr(config, section)
     try:
         value = tomllib.loads(f"v = {raw.strip()}")["v"]
-    except tomllib.TOMLDecodeError:
+    except ValueError:
         value = raw.strip()
     if typing.get_type_hints(type(old)).get(key) is str and not isinstance(value, str):
         value = raw.strip()  # `--set camera.source=0`: a text that looks like a number

@@ -98,6 +98,7 @@ class Runner:
         Raises:
             EdgeRuntimeError: what cannot be used at start, a torn clip, a full disk.
         """
+        topics_of(self.config)  # names are refused before anyone is told; without a broker, too: the page refuses them
         with ExitStack() as open_:
             source = self._source()
             pipeline = Pipeline(self.config, self.health, self._reasons.note if self.config.web.listen else None)
@@ -115,7 +116,7 @@ class Runner:
                         watchdog.fed(self.clock.now_ns())
                     self._liveness.check(self.clock.now_ns())
                     if self._editor is not None:
-                        self._editor.settle(lambda config: self._apply(config, pipeline, desk))
+                        self._edit(self._editor, pipeline, desk)
                     self._recount(frames, every_s=HEALTH_S)
             finally:
                 # What is still going on ends now, and is told of, however the loop ended.
@@ -168,7 +169,6 @@ class Runner:
             from edge_runtime.publishing.mqtt import MqttPublisher
             from edge_runtime.publishing.presence import Presence
 
-            topics_of(c)  # names are refused before anyone is told
             mqtt = MqttPublisher(
                 url,
                 outbox,
@@ -214,10 +214,11 @@ class Runner:
         self.say(f"page: {page.url}{once}")
         return page
 
-    def _apply(self, config: Config, pipeline: Pipeline, desk: EventDesk) -> None:
+    def _edit(self, editor: RulesEditor, pipeline: Pipeline, desk: EventDesk) -> None:
         """Put the page's rules into force between two frames, and tell what ends by that."""
-        topics_of(config)  # names are refused before anything has changed
-        ended = pipeline.apply(config)
+        ended: list[Event] = []
+        if (config := editor.settle(lambda asked: ended.extend(pipeline.apply(asked)))) is None:
+            return
         self._slots.apply(config.slots)
         self._tell(desk, ended, pipeline)
         if self._presence is not None:
@@ -228,7 +229,8 @@ class Runner:
         start_ns = self.clock.now_ns()
         try:
             looking = self._switches.detection and (self._switches.motion or pipeline.following)
-            outcome = pipeline.process(frame, self.clock.wall().astimezone()) if looking else pipeline.skip(frame)
+            wall = self.clock.wall().astimezone() if self.clock.synced() else None
+            outcome = pipeline.process(frame, wall) if looking else pipeline.skip(frame)
             if self._presence is not None:  # first, so that events can refer to what is shown
                 self._presence.show(frame, outcome.detections, outcome.tracks, outcome.events)
             self._tell(desk, outcome.events, pipeline)

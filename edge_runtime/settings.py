@@ -31,7 +31,7 @@ def read_toml(path: Path, refusal: Refusal) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise refusal(f"{path}: cannot be read ({error.strerror}); check the path") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:  # also a number of more digits than Python reads (sys.int_info)
         raise refusal(f"{path}: not valid TOML: {error}") from None
 
 
@@ -128,11 +128,14 @@ def _value(kind: Any, value: Any, rule: Any, origin: str, refusal: Refusal, name
             raise refusal(f"{where}: must be a table")
         return {k: _value(args[1], v, rule, origin, refusal, f"{name}.{k}") for k, v in value.items()}
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
+        try:
+            value = float(value)
+        except OverflowError:  # beyond 1.8e308
+            value = math.inf
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         names = {int: "a whole number", float: "a number", str: "a text in quotes", bool: "true or false"}
         raise refusal(f"{where}: must be {names[kind]}")
-    if isinstance(value, float) and math.isinf(value):
+    if isinstance(value, float) and not math.isfinite(value):
         raise refusal(f"{where}: must be a finite number")
     low, high = rule.get("low"), rule.get("high")
     if (low is not None and not value >= low) or (high is not None and not value <= high):

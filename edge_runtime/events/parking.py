@@ -41,6 +41,9 @@ LEVEL_S = 120.0
 LATELY_S = 30.0
 """Looks farther apart than this do not tell a step from a slow change."""
 STEP_WEIGHT = 1 / 3
+LOOK_MAX_S = 5.0
+"""So much of the time since the look before speaks for a change at the most: a gap in which nobody looked (the camera
+was lost, detection was off) is no evidence. Where looks are always farther apart it is twice as long as they are."""
 
 
 class Slot:
@@ -63,6 +66,7 @@ class Slot:
         self._for_s = 0.0
         self._again = False
         self._looked_ns: int | None = None
+        self._gaps_s = math.inf, math.inf  # the last two between looks; at first nobody knows how far apart those are
         self._began_ns = 0
         self._since_ns: int | None = None
         self._level: float | None = None
@@ -87,7 +91,10 @@ class Slot:
         self._looked_ns = at_ns
         odds = math.log(max(probability, ODDS_MIN) / max(1 - probability, ODDS_MIN))
         said, weight = self._said(probability, odds, seconds)
-        changed = self._taken(said, seconds, weight, at_ns)
+        counted_s = min(seconds, max(LOOK_MAX_S, 2 * min(self._gaps_s))) * weight
+        changed = self._taken(said, seconds, counted_s, at_ns)
+        if seconds:
+            self._gaps_s = seconds, self._gaps_s[0]
         if changed or self._level is None or seconds > LATELY_S:
             self._level = odds
         elif self._candidate is None:  # what may be a change does not become usual meanwhile
@@ -108,13 +115,13 @@ class Slot:
                 return "free", STEP_WEIGHT
         return None, 1.0
 
-    def _taken(self, said: SlotState | None, seconds: float, weight: float, at_ns: int) -> bool:
+    def _taken(self, said: SlotState | None, seconds: float, counted_s: float, at_ns: int) -> bool:
         """Go on with the candidate for a change, or not; whether the state changed."""
         if said is None or said == self.state or said != self._candidate:
             self._interrupt(said, seconds, at_ns)
             return False
         if self._again:
-            self._for_s += seconds * weight
+            self._for_s += counted_s
         elif not self._for_s:
             self._began_ns = at_ns
         enough, self._again = self._again and self._for_s >= self._needed_s, True

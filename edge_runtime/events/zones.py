@@ -73,10 +73,15 @@ class Zone:
         if not self._schedule.active(moment.wall):
             for track in output.live:
                 self._note(track, moment, "schedule", f"outside its schedule {toml(self.config.active)}")
-            return self.finish(moment)
+            events = self.finish(moment)
+            for track in output.ended:
+                self._explanation.forget(track, self._rule)
+            return events
         for track in output.ended:
             if track.id in self._stays:
                 self._stays[track.id].over = True
+            else:  # the schedule began with the frame in which it ended
+                self._explanation.forget(track, self._rule)
         for track in output.live:
             stay = self._stays.setdefault(track.id, _Stay(track, track))
             stay.track = track
@@ -96,6 +101,8 @@ class Zone:
             if stay.label is not None:
                 until_ns = stay.track.seen_ns if stay.outside_ns is None else stay.outside_ns
                 events += self._leave(stay, moment, until_ns, "the zone ends")
+            if stay.over:
+                self._explanation.forget(stay.track, self._rule)
         self._stays.clear()
         return events
 

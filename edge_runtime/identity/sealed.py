@@ -75,7 +75,7 @@ class GalleryFile:
         head = len(MAGIC) + NONCE_BYTES
         try:
             plain = ChaCha20Poly1305(self._key()).decrypt(content[len(MAGIC) : head], content[head:], MAGIC)
-        except InvalidTag:
+        except (InvalidTag, ValueError):  # ValueError: torn within its nonce
             raise StorageError(
                 f"{self.path}: does not open with {self.key}; it is torn, or the key is another's. "
                 "Put back the two files that belong together, or delete the gallery and enrol again"

@@ -81,4 +81,5 @@ class EventDesk:
             wall=self._clock.wall() - timedelta(milliseconds=age_ms or 0.0),
             clock_synced=self._clock.synced(),
             latency_ms=age_ms,
+            at_ns=self._clock.now_ns() - round((age_ms or 0.0) * 1e6),
         )

@@ -14,9 +14,10 @@ from typing import Self
 
 from edge_runtime.datatypes import Event
 from edge_runtime.errors import StorageError
-from edge_runtime.publishing.outbox_file import mapped_errors, open_outbox
+from edge_runtime.publishing.outbox_file import mapped_errors, open_outbox, shift_times
 from edge_runtime.publishing.payload import Ulids, encode
 from edge_runtime.publishing.state_folder import StateFolder
+from edge_runtime.publishing.wall_steps import WallSteps
 
 ROW_OVERHEAD_BYTES = 80
 """What a row takes of the file beside its payload, unused ends of pages included (measured: 52 to 78 bytes)."""
@@ -36,6 +37,7 @@ class Stamp:
         wall: wall-clock time at which it happened, aware.
         clock_synced: whether that clock had been set.
         latency_ms: from capture to now; None where frames have no real time.
+        at_ns: the same moment by the monotonic clock; None: nobody knows, and rows age by the wall clock alone.
     """
 
     node: str
@@ -44,6 +46,7 @@ class Stamp:
     wall: datetime
     clock_synced: bool
     latency_ms: float | None = None
+    at_ns: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +103,8 @@ class Outbox:
         self._lock = threading.Lock()
         self._open = ExitStack()
         self._connection: sqlite3.Connection | None = None
-        self._rows = self._bytes = self._last_seq = 0
+        self._rows = self._bytes = self._last_seq = self._earlier_seq = 0
+        self._steps = WallSteps()
         self._appended = self._acknowledged = self._dropped = 0
 
     def __enter__(self) -> Self:
@@ -131,6 +135,7 @@ class Outbox:
     def append(self, event: Event, stamp: Stamp) -> Row:
         """Give the event the next number and commit it; when this returns, the disk has it."""
         with self._lock:
+            self._keep_ages(stamp)
             with self._transaction("FULL") as connection:
                 row = self._insert(connection, event, stamp, stands_for=1)
             self._count_in(row)
@@ -158,8 +163,9 @@ class Outbox:
         Rows leave in the order they came. Beyond `max_bytes` a tenth of it is freed at once, so that a full
         outbox does not tell of every single event. A row's age counts only where both its clock and the present
         one have been set: a node without a battery-backed clock boots in the past, and its rows are not old when
-        the clock jumps forward. What is dropped may include rows that reached the broker and were not
-        acknowledged yet, so `count` is never less than what a subscriber misses.
+        the clock jumps forward. Rows of this run age by the monotonic clock, however the other is set. What is
+        dropped may include rows that reached the broker and were not acknowledged yet, so `count` is never less
+        than what a subscriber misses.
 
         Args:
             stamp: who says so; its `wall` is the present.
@@ -169,6 +175,7 @@ class Outbox:
             None if nothing had to go.
         """
         with self._lock:
+            self._keep_ages(stamp)
             last = max(self._last_beyond_bytes(), self._last_beyond_age(stamp))
             if last == 0:
                 return None
@@ -187,6 +194,7 @@ class Outbox:
     def _recount(self, connection: sqlite3.Connection) -> None:
         """Read what an earlier run left."""
         (self._last_seq,) = connection.execute("SELECT value FROM meta WHERE key = 'seq'").fetchone()
+        self._earlier_seq = self._last_seq
         self._rows, self._bytes = connection.execute(
             "SELECT count(*), coalesce(sum(length(payload) + ?), 0) FROM events", (ROW_OVERHEAD_BYTES,)
         ).fetchone()
@@ -210,6 +218,12 @@ class Outbox:
         wall_s = stamp.wall.timestamp() if stamp.clock_synced else None
         connection.execute("INSERT INTO events VALUES (?, ?, ?, ?)", (seq, wall_s, stands_for, payload))
         return Row(seq, payload)
+
+    def _keep_ages(self, stamp: Stamp) -> None:
+        """Where the wall clock was set anew, move this run's rows along: they are as old as they were."""
+        if stamp.at_ns is not None and (step_s := self._steps.since(stamp.wall, stamp.at_ns)):
+            with self._transaction("NORMAL") as connection:
+                shift_times(connection, after_seq=self._earlier_seq, by_s=step_s)
 
     def _count_in(self, row: Row) -> None:
         """Count a row that was committed. The caller holds the lock."""

@@ -54,6 +54,11 @@ def mapped_errors(path: Path) -> Iterator[None]:
         raise _storage_error(path, error) from error
 
 
+def shift_times(connection: sqlite3.Connection, *, after_seq: int, by_s: float) -> None:
+    """Say of rows numbered above `after_seq` that they came so much later; those of no known age have none still."""
+    connection.execute("UPDATE events SET wall_s = wall_s + ? WHERE seq > ? AND wall_s IS NOT NULL", (by_s, after_seq))
+
+
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     """Set the connection up; make the tables in a new file, check those of an old one."""
     connection.execute("PRAGMA journal_mode = WAL")

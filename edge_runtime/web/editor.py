@@ -1,4 +1,4 @@
-"""The rules in force and the edits of the page: checked as at the start, applied between two frames, then written."""
+"""The rules in force and the edits of the page: checked as at the start, written, then applied between two frames."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from edge_runtime.config import Config
 from edge_runtime.datatypes import VEHICLES
 from edge_runtime.errors import ConfigError, EdgeRuntimeError, StorageError
 from edge_runtime.events.labels import counted
+from edge_runtime.publishing.topics import topics_of
 from edge_runtime.web.rules_file import KINDS, Edited, rewritten, written
 from edge_runtime.whole_file import write_whole
 
@@ -27,6 +28,7 @@ WHERE = re.compile(r"(zones|lines|slots)\[(\d+)\](?:\.(\w+))?")
 class _Proposal:
     revision: str
     config: Config
+    was: str | None
     text: str | None
     answer: Future[None]
 
@@ -89,32 +91,55 @@ class RulesEditor:
             for i, rule in enumerate(getattr(new, kind)):
                 counted(rule.labels, self._classes, f"{kind}[{i}]")
         rules = {kind: getattr(new, kind) for kind in KINDS}
+        new = dataclasses.replace(self._config, **rules)
+        topics_of(new)  # names that are taken
         edits = [Edited(k, rule, was) for k in KINDS for rule, was in zip(rules[k], names[k], strict=True)]
-        text = None if self._path is None else rewritten(self._file(self._path), edits)
-        proposal = _Proposal(asked["revision"], dataclasses.replace(self._config, **rules), text, Future())
+        was = None if self._path is None else self._file(self._path)
+        text = None if was is None else rewritten(was, edits)
+        proposal = _Proposal(asked["revision"], new, was, text, Future())
         self._waiting.put(proposal)
         return proposal.answer
 
-    def settle(self, apply: Callable[[Config], None]) -> None:
+    def settle(self, apply: Callable[[Config], None]) -> Config | None:
         """Put waiting edits into force, between two frames; a refused one leaves all as it was.
+
+        Rules are written first: whoever takes new ones forgets what went on by the old ones, and a full disk must not
+        cost that.
 
         Args:
             apply: takes the new rules, or raises and keeps the old ones.
+
+        Returns:
+            What is in force from now on; None where nothing has changed.
         """
+        changed = None
         while not self._waiting.empty():
             proposal = self._waiting.get()
             if not proposal.answer.set_running_or_notify_cancel():
                 continue
             try:
                 self._same(proposal.revision)
-                apply(proposal.config)
                 self._write(proposal.text)
+                self._applied(proposal, apply)
             except EdgeRuntimeError as error:
                 proposal.answer.set_exception(error)
-                apply(self._config)
                 continue
-            self._config = proposal.config
+            self._config = changed = proposal.config
             proposal.answer.set_result(None)
+        return changed
+
+    def _applied(self, proposal: _Proposal, apply: Callable[[Config], None]) -> None:
+        try:
+            apply(proposal.config)
+        except EdgeRuntimeError as refused:
+            try:
+                self._write(proposal.was)
+            except StorageError:
+                raise StorageError(
+                    f"{self._path}: holds rules that cannot be put into force ({refused}) and cannot be written back; "
+                    "those before go on until the program ends; correct the file by hand"
+                ) from None
+            raise
 
     def _same(self, revision: Any) -> None:
         if revision != _revision(self._config):

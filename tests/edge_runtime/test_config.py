@@ -56,6 +56,9 @@ def test_a_file_then_set_override_the_defaults(tmp_path: Path) -> None:
         ("[camra]\nfps = 5", "unknown key camra; did you mean camera?"),
         ("[camera]\nfps = 'fast'", 'camera.fps = "fast": must be a number'),
         ("[camera]\nfps = 0", "camera.fps = 0: must be between 0.1 and 240"),
+        ("[camera]\nfps = 1" + "0" * 400, "must be a finite number"),
+        ("[camera]\nfps = nan", "camera.fps = NaN: must be a finite number"),
+        ("[camera]\nfps = 1" + "0" * 5000, "not valid TOML"),
         ("[cropping]\nbudget = 2.5", "cropping.budget = 2.5: must be a whole number"),
         ("[pipeline]\nmode = 'both'", "must be one of crops, attention, full"),
         ("camera = 3", "camera must be a table"),
@@ -72,7 +75,9 @@ def test_a_bad_file_is_refused_by_file_and_key(tmp_path: Path, text: str, messag
     assert "\n" not in str(refused.value)
 
 
-@pytest.mark.parametrize("text", ["camera.fps", "fps=3", "camera.fsp=3", "nothing.at=all", "zones.name=a"])
+@pytest.mark.parametrize(
+    "text", ["camera.fps", "fps=3", "camera.fsp=3", "nothing.at=all", "zones.name=a", "camera.fps=1" + "0" * 5000]
+)
 def test_a_bad_override_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match=r"--set"):
         config.load(None, [text])

@@ -122,7 +122,21 @@ def test_a_step_between_two_looks_far_apart_tells_nothing() -> None:
 def test_one_look_alone_never_changes_a_state_however_long_ago_the_last_one_was() -> None:
     parking = known(lot(), "free")
     assert parking.update([CAR], moment(10_000)) == []
-    assert [e.type for e in parking.update([CAR], moment(10_300))] == ["slot_occupied"]
+    assert [e.type for e in watched(parking, (CAR, 10), start_s=10_001)] == ["slot_occupied"]
+
+
+def test_a_gap_in_which_nobody_looked_is_no_evidence() -> None:
+    parking = known(lot(), "free")
+    assert watched(parking, (CAR, 1)) == []
+    assert watched(parking, (CAR, 5), start_s=3700) == [], "two cars that passed, an hour apart, for all anyone knows"
+    (event,) = watched(parking, (CAR, 6), start_s=3705)
+    assert event.at_ns / 1e9 == 3705.0, "the hour counted as 5 s, and 5 s of looks"
+
+
+def test_looks_that_are_always_far_apart_count_in_full() -> None:
+    parking = lot(min_dwell_s=100)
+    told = [e.at_ns / 1e9 for i in range(5) for e in parking.update([CAR], moment(60 * i))]
+    assert told == [120.0]
 
 
 def test_a_restored_state_is_not_told_again_and_changes_as_any_other() -> None:

@@ -168,6 +168,30 @@ def test_outside_its_schedule_a_zone_is_empty() -> None:
     assert s.engine.counts()["path", "person"] == 0
 
 
+@pytest.mark.parametrize("ended_at", ["in its schedule", "as it ends", "outside", "as it begins"])
+def test_nothing_is_remembered_of_a_track_that_has_ended_whatever_the_schedule_says(ended_at: str) -> None:
+    """A reason that is remembered is not told again: here one id comes twice, and is told of as if it were new."""
+    notes: list[Note] = []
+    zone = replace(PATH, active="22:00-06:00")
+    s = Stage(EventEngine(Config(zones=(zone,)), CLASSES, notes.append))
+    day, night = datetime(2026, 11, 24, 12), datetime(2026, 11, 24, 23)
+    walls = {
+        "in its schedule": (night, night, night),
+        "as it ends": (night, night, day),
+        "outside": (day, day, day),
+        "as it begins": (day, day, night),
+    }[ended_at]
+    told = []
+    for again_s in (0.0, 100.0):
+        for wall, after_s in zip(walls, (0.0, 0.3, 3.0), strict=True):
+            at_s = again_s + after_s
+            here = standing(1, *IN, at_s, start_s=again_s)
+            s.frame(at_s, *(([], [here]) if after_s == 3.0 else ([here], [])), wall=wall)
+        told.append([note.text for note in notes])
+        notes.clear()
+    assert told[0][0] == told[1][0]
+
+
 def test_counts_go_by_the_names_a_zone_lists() -> None:
     by_group, by_label = replace(PATH, labels=("vehicle", "car")), replace(PATH, name="all")
     s = stage(by_group, by_label)

@@ -117,13 +117,17 @@ def test_nobody_enrolled_says_how_to_enrol(tmp_path: Path) -> None:
         GalleryFile(tmp_path / "gallery", tmp_path / "key").read()
 
 
-def test_any_flipped_bit_is_refused(tmp_path: Path) -> None:
+def test_any_flipped_bit_and_any_missing_end_is_refused(tmp_path: Path) -> None:
     file = kept(tmp_path)
     content = bytearray(file.path.read_bytes())
     for at in (9, 25, len(content) - 1):
         torn = content.copy()
         torn[at] ^= 1
         file.path.write_bytes(torn)
+        with pytest.raises(StorageError, match="does not open with"):
+            file.read()
+    for length in (9, 19, 20, 30):
+        file.path.write_bytes(content[:length])
         with pytest.raises(StorageError, match="does not open with"):
             file.read()
     file.path.write_bytes(b"something else")

@@ -16,7 +16,9 @@ import pytest
 
 from edge_runtime.datatypes import Event
 from edge_runtime.errors import StorageError
-from edge_runtime.publishing.outbox import Outbox, Stamp
+from edge_runtime.publishing.desk import EventDesk
+from edge_runtime.publishing.outbox import Outbox, Row, Stamp
+from tests.builders import FakeClock
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
 BOOT = "7f3c1a52-9d0e-4b7a-8a35-0f6f1f0a2b11"
@@ -72,6 +74,59 @@ def test_events_of_an_unset_clock_are_not_old_when_it_is_set(tmp_path: Path) -> 
         assert outbox.trim(stamp(1e9 + 50)) is None
         assert outbox.trim(stamp(2e9, synced=False)) is None, "nor is anything old by an unset clock"
         assert seqs(outbox) == [1, 2, 3, 4]
+
+
+class SetClock(FakeClock):
+    """A clock that claims to be set, and is set anew now and then."""
+
+    steps_s = 0.0
+
+    def wall(self) -> datetime:
+        return super().wall() + timedelta(seconds=self.steps_s)
+
+
+class Unheard:
+    """A broker that is not there."""
+
+    durable = True
+
+    def announce(self, row: Row) -> None:
+        pass
+
+
+@pytest.mark.parametrize("step_s", [10 * 86400.0, -10 * 86400.0])
+def test_a_step_of_the_clock_makes_no_event_of_this_run_older_or_younger(tmp_path: Path, step_s: float) -> None:
+    clock = SetClock()
+    with opened(tmp_path, max_age_s=100) as outbox:
+        desk = EventDesk(outbox, [Unheard()], node="porch", camera="front", clock=clock, live=True)
+        desk.post([Event("zone_enter", clock.now_ns(), zone="path")] * 3)
+        clock.sleep(60)
+        clock.steps_s = step_s
+        desk.post([Event("zone_leave", clock.now_ns(), zone="path")])
+        assert seqs(outbox) == [1, 2, 3, 4]
+        clock.sleep(50)
+        (told,) = desk.post([])
+        assert (json.loads(told)["type"], json.loads(told)["count"]) == ("events_dropped", 3)
+        assert seqs(outbox) == [4, 5]
+    clock.sleep(51)
+    with opened(tmp_path, max_age_s=100) as outbox:
+        desk = EventDesk(outbox, [Unheard()], node="porch", camera="front", clock=clock, live=True)
+        clock.sleep(31)
+        desk.post([])
+        assert seqs(outbox) == [5, 6], "the next run takes them for as old as they are, too"
+
+
+def test_a_step_of_the_clock_leaves_an_earlier_run_s_events_at_their_times(tmp_path: Path) -> None:
+    clock = SetClock()
+    with opened(tmp_path, max_age_s=100) as outbox:
+        append(outbox, 2)
+    with opened(tmp_path, max_age_s=100) as outbox:
+        desk = EventDesk(outbox, [Unheard()], node="porch", camera="front", clock=clock, live=True)
+        desk.post([Event("zone_enter", clock.now_ns(), zone="path")])
+        clock.steps_s = 200.0
+        clock.sleep(31)
+        desk.post([])
+        assert seqs(outbox) == [3, 4]
 
 
 def test_numbers_go_on_after_everything_was_acknowledged(tmp_path: Path) -> None:

@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 
 from edge_runtime import config as configuration
 from edge_runtime.config import Config
-from edge_runtime.errors import ConfigError, EdgeRuntimeError, StorageError
-from edge_runtime.publishing.topics import topics_of
+from edge_runtime.errors import BundleError, ConfigError, EdgeRuntimeError, StorageError
 from edge_runtime.web.editor import RulesEditor, refusal
 from tests.builders import NAMES
 
@@ -43,9 +42,11 @@ class Node:
         self.file.write_text(FILE)
         self.file.chmod(0o600)
         self.config, self._refuses = configuration.load(self.file), refuses
+        self.asked_to_apply: list[Config] = []
         self.editor = RulesEditor(self.config, self.file, NAMES)
 
     def apply(self, config: Config) -> None:
+        self.asked_to_apply.append(config)
         self._refuses(config)
         self.config = config
 
@@ -92,6 +93,7 @@ def test_an_edit_is_in_force_and_in_the_file_which_keeps_the_rest_and_its_mode(t
         ({"dwell_s": "soon"}, "dwell_s", "must be a number"),
         ({"dwell_s": -1}, "dwell_s", "at least 0"),
         ({"dwell_s": float("inf")}, "dwell_s", "must be a finite number"),
+        ({"dwell_s": 10**400}, "dwell_s", "must be a finite number"),
         ({"active": "25:00-26:00"}, "active", "25:00"),
         ({"colour": "red"}, "colour", "unknown key"),
     ],
@@ -99,7 +101,7 @@ def test_an_edit_is_in_force_and_in_the_file_which_keeps_the_rest_and_its_mode(t
 def test_a_bad_edit_is_refused_by_field_with_its_remedy_and_the_last_good_rules_stay(
     tmp_path: Path, changes: dict[str, Any], field: str | None, remedy: str
 ) -> None:
-    node = Node(tmp_path, refuses=topics_of)
+    node = Node(tmp_path)
     good = node.config
     with pytest.raises(ConfigError) as refused:
         node.save(node.asked(**changes))
@@ -108,7 +110,7 @@ def test_a_bad_edit_is_refused_by_field_with_its_remedy_and_the_last_good_rules_
     if field is not None:
         assert said["where"]["field"] == field
     assert node.file.read_text() == FILE
-    assert node.config == good
+    assert (node.config, node.asked_to_apply) == (good, [])
 
 
 def test_of_two_who_edit_at_once_the_later_is_told_and_changes_nothing(tmp_path: Path) -> None:
@@ -145,6 +147,7 @@ def test_rules_that_cannot_be_written_are_not_in_force_either(tmp_path: Path) ->
     with pytest.raises(StorageError, match="nothing was changed"):
         node.save(node.asked(name="door"))
     assert (node.config, node.file.read_text()) == (good, FILE)
+    assert node.asked_to_apply == [], "or what slots and zones know of the time before would be lost"
     (tmp_path / "edge.toml.new").rmdir()
     node.save(node.asked(name="door"))
     assert node.config.zones[0].name == "door"
@@ -160,6 +163,37 @@ def test_rules_that_the_node_refuses_are_not_written(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="full"):
         node.save(node.asked(name="door"))
     assert (node.config, node.file.read_text()) == (good, FILE)
+
+
+def test_a_node_that_can_take_no_rules_any_more_goes_on_by_those_it_has(tmp_path: Path) -> None:
+    def broken(_: Config) -> None:
+        raise BundleError("slot_classifier: cannot be opened")
+
+    node = Node(tmp_path, refuses=broken)
+    waiting = node.editor.propose(node.asked(name="door"))
+    assert node.editor.settle(node.apply) is None
+    with pytest.raises(BundleError, match="cannot be opened"):
+        waiting.result(0)
+    assert len(node.asked_to_apply) == 1
+    assert node.file.read_text() == FILE
+
+
+def test_rules_that_are_refused_and_cannot_be_written_back_are_told_of(tmp_path: Path) -> None:
+    def broken(_: Config) -> None:
+        (tmp_path / "edge.toml.new").mkdir()
+        raise BundleError("slot_classifier: cannot be opened")
+
+    node = Node(tmp_path, refuses=broken)
+    with pytest.raises(StorageError, match=r"cannot be opened.*correct the file by hand"):
+        node.save(node.asked(name="door"))
+
+
+def test_settling_tells_what_is_in_force_from_now_on(tmp_path: Path) -> None:
+    node = Node(tmp_path)
+    assert node.editor.settle(node.apply) is None
+    node.editor.propose(node.asked(name="door"))
+    assert node.editor.settle(node.apply) == node.config
+    assert node.config.zones[0].name == "door"
 
 
 def test_without_a_file_edits_last_until_the_end_and_can_be_copied(tmp_path: Path) -> None:

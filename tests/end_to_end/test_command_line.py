@@ -107,6 +107,16 @@ def test_the_other_modes_find_the_car_too(tmp_path: Path, short_clip: Path, mode
     assert any(row["track"]["label"] in ("vehicle", "car", "truck", "bus") for row in events(file))
 
 
+def test_a_zone_whose_topics_are_taken_is_refused_at_the_start_also_without_a_broker(tmp_path: Path) -> None:
+    file = tmp_path / "edge.toml"
+    file.write_text('[[zones]]\nname = "slots"\npoints = [[0.1, 0.5], [0.6, 0.5], [0.6, 1.0]]\n')
+    done = run(tmp_path / "state", "--config", str(file), "--camera", "synthetic", "--once", "--broker", "none")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == (
+        "edge-runtime: zones.name 'slots': its topics are taken by other things; choose another name"
+    )
+
+
 def test_events_on_standard_output_are_json_lines_and_nothing_else(tmp_path: Path, short_clip: Path) -> None:
     done = run(tmp_path / "state", "--camera", str(short_clip), "--once", "--fast", "--events", "-")
     assert [json.loads(line)["seq"] for line in done.stdout.splitlines()]
