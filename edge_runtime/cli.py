@@ -134,6 +134,7 @@ def _run(arguments: Sequence[str]) -> int:
     if config.camera.source == "demo":
         config = _demonstrated(config, args)
     # These bring OpenCV and ONNX Runtime along: `--help` and a wrong setting answer without them.
+    from edge_runtime.capture.source import masked
     from edge_runtime.clock import SystemClock
     from edge_runtime.runner import Run, Runner
 
@@ -148,7 +149,7 @@ def _run(arguments: Sequence[str]) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, on_signal)
     asked = Run(args.once, args.fast, args.events, args.record, args.stats, args.need_broker, args.config)
-    say(f"camera: {config.camera.source}; stop with Ctrl-C")
+    say(f"camera: {masked(config.camera.source)}; stop with Ctrl-C")
     health = Runner(config, asked, SystemClock(), say, lambda: bool(stop)).run()
     say(health.table())
     return 0

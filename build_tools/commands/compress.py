@@ -19,7 +19,7 @@ NAMES_SHOWN = 3
 """Weights named of those left alone for one reason."""
 EPILOG = """\
 examples:
-  edge-build compress yunet.onnx --out yunet.edge                       # doctor, then 8-bit weights
+  edge-build compress yunet.onnx --out yunet.edge                       # doctor, then 8-bit weights, or 10
   edge-build compress yunet.onnx --out yunet.edge --calibration photos  # judged on your own pictures
   edge-build compress lenet5.onnx --recipe lenet5.toml --out lenet5.edge --report lenet5.html
   edge-build recipe --default > mine.toml                               # every pass and key, documented

@@ -14,6 +14,9 @@ from build_tools.data.pictures import read_picture
 from build_tools.data.plate_glyphs import ALPHABET
 from build_tools.errors import DataError
 
+INPUT_WH = (128, 48)
+"""What our reader sees of a plate, stretched to it."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PlateCrop:

@@ -14,10 +14,9 @@ from typing import Any
 import numpy as np
 
 from build_tools.data.plate_glyphs import ALPHABET
-from build_tools.data.plate_text import PlateCrop, is_held_out, read_plates
+from build_tools.data.plate_text import INPUT_WH, PlateCrop, is_held_out, read_plates
 from build_tools.errors import DataError
 from build_tools.model import Model
-from build_tools.nets.reader import INPUT_WH
 from build_tools.passes.activations import session
 from build_tools.passes.contract import Score
 from build_tools.recipe import EvaluationEntry

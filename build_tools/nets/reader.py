@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from build_tools.nets.centre import INPUT_SCALE, ConvBnRelu, NetConfig, Separable
 
-INPUT_WH = (128, 48)
 STEP_PX = 4
 REACH = 7
 """Steps that a block along the row sees."""

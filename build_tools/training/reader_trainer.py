@@ -17,12 +17,12 @@ from build_tools import recipe as recipes
 from build_tools.data.patch_light import LIGHT, relit
 from build_tools.data.plate_drawing import draw
 from build_tools.data.plate_glyphs import ALPHABET
-from build_tools.data.plate_text import PlateCrop, is_held_out, read_plates
+from build_tools.data.plate_text import INPUT_WH, PlateCrop, is_held_out, read_plates
 from build_tools.data.plate_views import varied
 from build_tools.errors import DataError, RecipeError
 from build_tools.evaluation.plates import CHARACTERS, plate_figures
 from build_tools.nets.centre import NetConfig, parameter_count
-from build_tools.nets.reader import INPUT_WH, STEP_PX, ReaderNet, Steps
+from build_tools.nets.reader import STEP_PX, ReaderNet, Steps
 from build_tools.training.export import Lessons
 from build_tools.training.short_loop import as_input, learn
 from edge_runtime.plates.reader import stretched

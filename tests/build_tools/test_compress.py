@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
@@ -213,3 +215,13 @@ def test_what_is_left_alone_for_one_reason_is_told_in_one_line() -> None:
         "  left alone: head: an output",
         "  left alone: nothing could be measured",
     ]
+
+
+def test_compressing_needs_no_torch(tmp_path: Path) -> None:
+    save_onnx(small_net(), tmp_path / "small.onnx")
+    without = "import sys; sys.modules['torch'] = None; from build_tools.cli import main; sys.exit(main(sys.argv[1:]))"
+    files = [str(tmp_path / name) for name in ("small.onnx", "small.edge")]
+    command = [sys.executable, "-c", without, "compress", files[0], "--out", files[1]]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "small.edge").is_file()

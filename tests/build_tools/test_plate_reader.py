@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from build_tools.cli import main
 from build_tools.data.plate_drawing import STYLES, draw
 from build_tools.data.plate_glyphs import ALPHABET, SHAPES, Pen, strokes, write
-from build_tools.data.plate_text import is_held_out, read_plates
+from build_tools.data.plate_text import INPUT_WH, is_held_out, read_plates
 from build_tools.data.plate_views import varied
 from build_tools.errors import DataError
 from build_tools.evaluation.plates import CHARACTERS, plate_figures
-from build_tools.nets.reader import INPUT_WH, ReaderNet
+from build_tools.nets.reader import ReaderNet
 from edge_runtime.engine import OnnxEngine
 from edge_runtime.plates.reader import PlateReader
 from edge_runtime.plates.reading import Reading
