@@ -77,7 +77,7 @@ def read_pack(labels_json: Path, images: Path) -> list[Sample]:
             raise DataError(f"{labels_json}: category {strange[0]} is not one of {', '.join(LABELS)}")
         return [_sample(image, rows[image["id"]], names, images) for image in pack["images"]]
     except OSError as error:
-        raise DataError(f"{labels_json}: cannot be read ({error.strerror}); check the recipe's path") from None
+        raise DataError(f"{labels_json}: cannot be read ({error.strerror}); check its path") from None
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"{labels_json}: not a COCO file of boxes: {type(error).__name__} {error}") from None
 

@@ -31,7 +31,7 @@ def read_slots(labels_json: Path, images: Path, source: str) -> list[Sample]:
         frames = json.loads(labels_json.read_text(encoding="utf-8"))["frames"]
         return [_sample(f, images, source) for f in frames if f["source"] == source]
     except OSError as error:
-        raise DataError(f"{labels_json}: cannot be read ({error.strerror}); check the recipe's path") from None
+        raise DataError(f"{labels_json}: cannot be read ({error.strerror}); check its path") from None
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"{labels_json}: not a file of slots: {type(error).__name__} {error}") from None
 

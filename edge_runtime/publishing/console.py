@@ -82,4 +82,6 @@ def sentence(event: Event) -> str:
     t = event.track
     where = ", ".join(f"{v:.0f}" for v in t.box)
     who = "" if event.confidence is None else f"{event.name or event.state} ({event.confidence:.2f}), "
-    return f"{event.type:<12} {who}{t.label} {t.id}{at}, score {t.score:.2f}, age {t.age_s:.1f} s, box {where}"
+    rule = " ".join(str(part) for part in (event.zone or event.line, event.direction) if part)
+    by = f", {rule}" if rule else ""
+    return f"{event.type:<12} {who}{t.label} {t.id}{at}{by}, score {t.score:.2f}, age {t.age_s:.1f} s, box {where}"
