@@ -113,7 +113,7 @@ def test_a_zone_whose_topics_are_taken_is_refused_at_the_start_also_without_a_br
     done = run(tmp_path / "state", "--config", str(file), "--camera", "synthetic", "--once", "--broker", "none")
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1] == (
-        "edge-runtime: zones.name 'slots': its topics are taken by other things; choose another name"
+        'edge-runtime: zones[0].name = "slots": its topics are taken by other things; choose another name'
     )
 
 
