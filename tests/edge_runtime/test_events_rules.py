@@ -31,7 +31,7 @@ def load(tmp_path: Path, text: str) -> config.Config:
         ),
         (
             '[[zones]]\nname = "path"\npoints = [[0.1, 0.1], [nan, 0.1], [0.5, 0.5]]',
-            "zones[0].points[1] = [NaN, 0.1]: lies outside the frame",
+            "zones[0].points[1] = NaN: must be a finite number",
         ),
         (
             '[[zones]]\nname = "path"\npoints = [[0.1, 0.1], [0.5, 0.5], [0.5, 0.1], [0.1, 0.5]]',
