@@ -108,9 +108,11 @@ def test_the_newest_status_stands_after_an_outage_of_the_broker(mosquitto: Mosqu
         mqtt.say_online(False)
         mosquitto.start()
         assert subscriber.wait(lambda s: len(statuses(s)) > 2 and statuses(s)[-1] == "offline", 30)
+        # That may have been the last will: the node itself is back only now, and repeats what was not answered.
+        assert mqtt.wait_connected(30)
         time.sleep(1)
         with Subscriber(mosquitto.port) as late:
-            assert late.wait(lambda s: statuses(s) == ["offline"])
+            assert late.wait(lambda s: statuses(s)[:1] == ["offline"])
         for i in range(9):
             mqtt.say_online(i % 2 == 0)
         assert subscriber.wait(lambda s: statuses(s)[-1] == "online")
