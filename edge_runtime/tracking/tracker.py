@@ -110,8 +110,7 @@ class Tracker:
         left = np.setdiff1d(tracks, [i for i, _ in pairs])
         pairs += self._matched(left, weak, detections, groups, now_ns, 1 - WEAK_IOU_MIN)
         self._see(pairs, detections, now_ns)
-        new = np.setdiff1d(sure, [j for _, j in pairs])
-        self._begin(self._whole(new, detections, groups, now_ns), detections, groups, now_ns)
+        self._begin(np.setdiff1d(sure, [j for _, j in pairs]), detections, groups, now_ns)
         ended += self._end(now_ns, frame_wh)
         return TrackerOutput(tuple(self._track(i, now_ns) for i in range(len(self._states))), ended)
 
@@ -155,10 +154,10 @@ class Tracker:
             state.sure += detections.scores[j] >= CONFIRM_SHARE * self._config.start_score
             state.confirmed = state.confirmed or state.sure >= state.needed
 
-    def _whole(
-        self, found: NDArray[np.intp], detections: Detections, groups: NDArray[np.str_], now_ns: int
-    ) -> NDArray[np.intp]:
-        """Those of `found` that are not parts of a track seen lately, nor of a larger one of them."""
+    def _begin(self, found: NDArray[np.intp], detections: Detections, groups: NDArray[np.str_], now_ns: int) -> None:
+        """Start tracks for those of `found` that are not parts of a track seen lately, nor of a larger one of them."""
+        if not len(found):
+            return
         lately_ns = now_ns - round(TENTATIVE_S * 1e9)
         seen = [
             i for i, s in enumerate(self._states) if s.seen_ns == now_ns or (s.confirmed and s.seen_ns >= lately_ns)
@@ -166,25 +165,21 @@ class Tracker:
         boxes, own = detections.boxes[found], groups[found]
         wholes = np.concatenate([kalman.boxes(self._beliefs)[seen], boxes])
         same = own[:, None] == np.array([*(self._states[i].group for i in seen), *own], str)[None, :]
+        inside = np.where(same, share_inside(boxes, wholes), 0)
         larger = area(wholes)[None, :] > area(boxes)[:, None]
         larger[:, : len(seen)] = True  # a track's box may have shrunk meanwhile
-        part: NDArray[np.bool_] = ((share_inside(boxes, wholes) >= FRAGMENT_SHARE) & same & larger).any(1)
-        return found[~part]
-
-    def _begin(self, found: NDArray[np.intp], detections: Detections, groups: NDArray[np.str_], now_ns: int) -> None:
-        """Start a track for each of `found`."""
-        seen = [i for i, s in enumerate(self._states) if s.confirmed and s.seen_ns == now_ns]
-        inside = share_inside(detections.boxes[found], kalman.boxes(self._beliefs)[seen])
-        same = groups[found][:, None] == np.array([self._states[i].group for i in seen], str)[None, :]
-        beside = ((inside >= BESIDE_SHARE) & same).any(1)
-        for j, near in zip(found.tolist(), beside.tolist(), strict=True):
+        part: NDArray[np.bool_] = np.asarray(((inside >= FRAGMENT_SHARE) & larger).any(1))
+        now = [k for k, i in enumerate(seen) if self._states[i].confirmed and self._states[i].seen_ns == now_ns]
+        beside: NDArray[np.bool_] = np.asarray((inside[:, now] >= BESIDE_SHARE).any(1))
+        started = found[~part]
+        for j, near in zip(started.tolist(), beside[~part].tolist(), strict=True):
             state = _State(self._next_id, str(groups[j]), now_ns, now_ns, 0.0)
             state.see(detections.name(j), float(detections.scores[j]), now_ns)
             state.needed = self._config.confirm_hits * (BESIDE_HITS if near else 1)
             state.confirmed = state.needed <= 1
             self._states.append(state)
             self._next_id += 1
-        self._beliefs = self._beliefs.joined(kalman.begin(detections.boxes[found]))
+        self._beliefs = self._beliefs.joined(kalman.begin(detections.boxes[started]))
 
     def _end(self, now_ns: int, frame_wh: tuple[int, int]) -> tuple[Track, ...]:
         """Drop the tracks that are over, and return them."""
@@ -206,6 +201,8 @@ class Tracker:
 
     def _drop(self, over: NDArray[np.bool_], now_ns: int) -> tuple[Track, ...]:
         """Forget these tracks [n], and return them."""
+        if not over.any():
+            return ()
         ended = tuple(self._track(i, now_ns) for i in np.flatnonzero(over).tolist())
         self._states = [s for s, gone in zip(self._states, over, strict=True) if not gone]
         self._beliefs = self._beliefs.select(~over)
