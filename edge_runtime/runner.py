@@ -187,7 +187,10 @@ class Runner:
             self._switches = self._presence.switches
             publishers += [mqtt, *self._presence.publishers]
             if self.asked.need_broker and not mqtt.wait_connected(BROKER_WAIT_S):
-                raise PublishError(f"{mqtt.name}: no connection within {BROKER_WAIT_S:.0f} s; is the broker up?")
+                raise PublishError(
+                    f"{mqtt.name}: no connection within {BROKER_WAIT_S:.0f} s: {mqtt.trouble}; "
+                    "check mqtt.broker, its login and that the broker runs"
+                )
         return EventDesk(
             outbox,
             publishers,
@@ -212,6 +215,8 @@ class Runner:
         page = open_.enter_context(WebPage(web.listen, web.fps, token=web.token, editor=self._editor))
         once = f"?token={page.token} (web.token sets a lasting password)" if page.token != web.token else ""
         self.say(f"page: {page.url}{once}")
+        if page.url_beyond is not None:
+            self.say(f"page: from other machines {page.url_beyond}")
         return page
 
     def _edit(self, editor: RulesEditor, pipeline: Pipeline, desk: EventDesk) -> None:

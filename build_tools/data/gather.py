@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
@@ -46,7 +47,9 @@ def gather(recipe: Recipe, folder: Path, cache: Path, around_slots: bool) -> tup
     for entry in recipe.teachers:
         config = teacher_config(entry)
         one = teacher.Teacher(config, folder)
-        with tqdm(total=len(samples), desc=f"asking {one.path.stem}", unit="picture") as bar:
+        with tqdm(
+            total=len(samples), desc=f"asking {one.path.stem}", unit="picture", disable=not sys.stderr.isatty()
+        ) as bar:
             said = teacher.ask(one, samples, cache, bar.update)
         samples = [teacher.complete(s, said[teacher.key(s)], config) for s in samples]
         for name, (boxes, _, labels) in said.items():

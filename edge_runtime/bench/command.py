@@ -75,6 +75,7 @@ def _time_models(args: argparse.Namespace) -> int:
         print(json.dumps({"models": [asdict(t) for t in timings]}, indent=1))
         return 0
     width = max(len(t.name) for t in timings)
+    print(f"{'':<{width}} {'median':>12} {'/ first':>8}  [95 % interval]")
     for t in timings:
         print(f"{t.name:<{width}} {t.median_ms:9.3f} ms {t.ratio:7.3f}x  [{t.ratio_ci[0]:.3f}, {t.ratio_ci[1]:.3f}]")
     return 0

@@ -122,7 +122,7 @@ def open_bundle(path: Path, public_key: bytes | None = None) -> Bundle:
             raise FormatError(f"{path}: is larger than any bundle; check the path")
         content = path.read_bytes()
     except OSError as error:
-        raise FormatError(f"{path}: cannot be read ({error.strerror}); check the `model` setting") from None
+        raise FormatError(f"{path}: cannot be read ({error.strerror}); check the path") from None
     return read_bundle(content, path, public_key)
 
 

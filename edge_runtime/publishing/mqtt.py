@@ -49,6 +49,7 @@ class MqttPublisher:
 
     Attributes:
         side: what shares the connection with the events.
+        trouble: why the connection is lost, or was the last time, as it was told then.
 
     Raises:
         ConfigError: the URL is not a broker's, or a name cannot stand in a topic.
@@ -86,6 +87,7 @@ class MqttPublisher:
         self._status = Status(f"{self._topic}/status", online)
         self._newest = newest
         self.side = SideTopics()
+        self.trouble = "no answer"
         self._client = self._made()
         self._start(self._client)
 
@@ -210,7 +212,7 @@ class MqttPublisher:
 
     def _lost(self, why: str) -> None:
         if not self._down and not self._closing:
-            self._down = True
+            self._down, self.trouble = True, why
             self._on_problem(f"broker {self.name}: {why}; events are kept on disk, trying again")
 
     def _on_publish(

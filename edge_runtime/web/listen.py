@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import socket
 from dataclasses import dataclass
 
 from edge_runtime.errors import ConfigError
@@ -36,6 +37,17 @@ class Listen:
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
         return f"http://{f'[{host}]' if ':' in host else host}:{self.port}/"
 
+    @property
+    def url_beyond(self) -> str | None:
+        """What a browser on another machine asks for; None where none may."""
+        if not self.beyond_loopback:
+            return None
+        try:
+            unspecified = ipaddress.ip_address(self.host).is_unspecified
+        except ValueError:
+            unspecified = False
+        return Listen(own_address() if unspecified else self.host, self.port).url
+
     def answers_to(self, host_header: str) -> bool:
         """Whether a request with this `Host` may be answered.
 
@@ -43,6 +55,16 @@ class Listen:
         read ours through its visitor's browser (DNS rebinding). Beyond loopback, the node does not know its names.
         """
         return self.beyond_loopback or _name(host_header).lower() in (*LOOPBACK_NAMES, self.host.lower())
+
+
+def own_address() -> str:
+    """This machine's address in its network, as far as it has one; otherwise its name."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # sends nothing; the kernel picks the address that it would come from
+            return str(probe.getsockname()[0])
+        except OSError:
+            return socket.gethostname()
 
 
 def parse_listen(text: str) -> Listen:

@@ -86,6 +86,11 @@ class WebPage:
         """Where the page is."""
         return self._listen.url
 
+    @property
+    def url_beyond(self) -> str | None:
+        """Where it is for other machines; None where they may not ask."""
+        return self._listen.url_beyond
+
     def __enter__(self) -> Self:
         try:
             import aiohttp.web  # noqa: F401 - only to know whether it is there

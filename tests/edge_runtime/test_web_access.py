@@ -18,6 +18,7 @@ from edge_runtime.config import Config
 from edge_runtime.errors import ConfigError
 from edge_runtime.web.access import WRONG_S
 from edge_runtime.web.editor import RulesEditor
+from edge_runtime.web.listen import own_address, parse_listen
 from edge_runtime.web.server import MAX_BODY, WebPage
 
 TOKEN = "swordfish"
@@ -143,6 +144,14 @@ def test_guessing_many_passwords_at_once_is_no_faster(beyond: Served) -> None:
         guess.join()
     assert codes == [401] * 4
     assert time.monotonic() - start >= 3 * WRONG_S
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.168.3.4", "porch.local"])
+def test_a_page_for_other_machines_tells_their_address(host: str) -> None:
+    where = parse_listen(f"{host}:8080").url_beyond
+    assert where is not None
+    assert (own_address() if host == "0.0.0.0" else host) in where
+    assert parse_listen("8080").url_beyond is None
 
 
 @pytest.mark.parametrize("origin", ["http://evil.example", "null", "https://127.0.0.1.evil.example", ""])

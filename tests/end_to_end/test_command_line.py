@@ -164,6 +164,18 @@ def test_the_small_commands_answer(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(BINARY is None, reason="no mosquitto on this machine (./test installs it)")
+def test_a_broker_that_refuses_the_login_is_said_so(tmp_path: Path) -> None:
+    (tmp_path / "users").write_text("")
+    users = f"allow_anonymous false\npassword_file {tmp_path}/users"
+    with Mosquitto(tmp_path, users) as broker:
+        url = broker.url.replace("//", "//porch:wrong@")
+        done = run(tmp_path / "state", "--camera", "demo", "--broker", url, "--web", "0", "--need-broker")
+    assert done.returncode == 6
+    assert "Not authorized" in done.stderr.splitlines()[-1]
+    assert "wrong" not in done.stderr
+
+
+@pytest.mark.skipif(BINARY is None, reason="no mosquitto on this machine (./test installs it)")
 def test_every_event_survives_a_broker_outage_in_mid_run(tmp_path: Path) -> None:
     """The broker stops while the demo runs and starts again; a subscriber then has every number."""
     folder = tmp_path / "broker"
