@@ -166,9 +166,14 @@ class Tracker:
         wholes = np.concatenate([kalman.boxes(self._beliefs)[seen], boxes])
         same = own[:, None] == np.array([*(self._states[i].group for i in seen), *own], str)[None, :]
         inside = np.where(same, share_inside(boxes, wholes), 0)
-        larger = area(wholes)[None, :] > area(boxes)[:, None]
-        larger[:, : len(seen)] = True  # a track's box may have shrunk meanwhile
-        part: NDArray[np.bool_] = np.asarray(((inside >= FRAGMENT_SHARE) & larger).any(1))
+        first = area(wholes)[None, :] > area(boxes)[:, None]
+        first[:, : len(seen)] = True  # a track's box may have shrunk meanwhile
+        # One face holds no other: a box around a face is that head, and the surer of the two is the face.
+        faces = own == "face"
+        inside[faces] = np.maximum(inside, np.where(same, share_inside(wholes, boxes).T, 0))[faces]
+        scores = detections.scores[found]
+        first[np.ix_(faces, np.arange(len(wholes)) >= len(seen))] = (scores[None, :] > scores[:, None])[faces]
+        part: NDArray[np.bool_] = np.asarray(((inside >= FRAGMENT_SHARE) & first).any(1))
         now = [k for k, i in enumerate(seen) if self._states[i].confirmed and self._states[i].seen_ns == now_ns]
         beside: NDArray[np.bool_] = np.asarray((inside[:, now] >= BESIDE_SHARE).any(1))
         started = found[~part]

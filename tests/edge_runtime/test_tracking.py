@@ -170,6 +170,22 @@ def test_a_part_seen_while_its_whole_is_missed_for_a_moment_starts_no_track() ->
     assert walk(Tracker(TrackingConfig()), [whole] * 3 + [part] * 20)[-1] != {1}, "not for long"
 
 
+@pytest.mark.parametrize("label", ["face", "person"])
+def test_a_head_around_a_tracked_face_starts_no_track_but_who_stands_before_a_child_does(label: str) -> None:
+    small, large = (60, 110, 110, 170), (40, 90, 130, 190)
+    both = detections([small, large], [0.8, 0.7], [label, label])
+    assert walk(Tracker(TrackingConfig()), [both] * 12)[-1] == {1}
+    alone = detections([small], [0.8], [label])
+    assert walk(Tracker(TrackingConfig()), [alone] * 3 + [both] * 12)[-1] == ({1} if label == "face" else {1, 2})
+
+
+def test_of_a_face_and_a_head_around_it_the_surer_is_followed() -> None:
+    small, large = (60, 110, 110, 170), (40, 90, 130, 190)
+    for scores, x1 in (((0.8, 0.7), 60), ((0.7, 0.8), 40)):
+        output = Tracker(TrackingConfig()).update(detections([small, large], list(scores), ["face"] * 2), 0, FRAME_WH)
+        assert [round(track.box[0]) for track in output.live] == [x1]
+
+
 @pytest.mark.parametrize(("box", "label", "told_after"), [
     ((200, 100, 380, 300), "car", 9),  # a bonnet that looks like a car of its own, or a car half behind
     ((200, 100, 380, 300), "person", 3),
