@@ -31,7 +31,8 @@ CONFIRM_SHARE = 0.7
 TENTATIVE_S = 0.35
 """An unconfirmed track that was not seen this long was a flicker."""
 GONE_S = 0.3
-"""A track whose forecast has left the frame is given up after this long unseen."""
+"""A track that has left the frame, by its forecast or at the speed it was last seen with, is given up after this long
+unseen."""
 FRAGMENT_SHARE = 0.7
 """A detection that lies this much inside a track just seen, or inside another that starts one, starts none: it is a
 part of it."""
@@ -53,7 +54,7 @@ class TrackerOutput:
 
 @dataclass(slots=True)
 class _State:
-    """What the tracker remembers of one track beside its filter."""
+    """What the tracker remembers of one track beside its filter; it leaves the frame `out_s` after it was seen."""
 
     id: int
     group: str
@@ -64,6 +65,7 @@ class _State:
     sure: int = 1
     needed: int = 1
     confirmed: bool = False
+    out_s: float = np.inf
     votes: dict[str, float] = field(default_factory=lambda: defaultdict(float))
 
     def see(self, label: str, score: float, now_ns: int) -> None:
@@ -191,9 +193,14 @@ class Tracker:
         boxes = kalman.boxes(self._beliefs)
         centre = (boxes[:, :2] + boxes[:, 2:]) / 2
         outside = np.asarray(((centre < 0) | (centre > np.array(frame_wh))).any(1), np.bool_)
+        # Forecasts slow down while nothing is seen; what drove towards a border has not stopped before it.
+        out_s = _seconds_to_leave(self._beliefs, frame_wh)
         over: NDArray[np.bool_] = np.zeros(len(self._states), np.bool_)
         for i, state in enumerate(self._states):
             unseen_s = (now_ns - state.seen_ns) / 1e9
+            if not unseen_s:
+                state.out_s = out_s[i]
+            outside[i] |= unseen_s > state.out_s
             patience = self._config.lost_s if state.confirmed else min(TENTATIVE_S, self._config.lost_s)
             over[i] = unseen_s > (min(GONE_S, patience) if outside[i] else patience)
         lost: NDArray[np.bool_] = np.array([s.seen_ns < now_ns for s in self._states], np.bool_)
@@ -227,6 +234,13 @@ class Tracker:
             s.confirmed,
             s.seen_ns < now_ns,
         )
+
+
+def _seconds_to_leave(beliefs: kalman.Beliefs, frame_wh: tuple[int, int]) -> list[float]:
+    """When the centre of each box crosses a border of the frame, should its speed stay as it is."""
+    centre, speed = beliefs.mean[:, :2], beliefs.mean[:, 4:6]
+    way = np.maximum(np.where(speed > 0, np.array(frame_wh) - centre, centre), 0)
+    return [float(s) for s in (way / np.maximum(np.abs(speed), 1e-9)).min(1, initial=np.inf)]
 
 
 def _enlarged(boxes_xyxy: Boxes, share: NDArray[np.float32] | np.float32 | float) -> Boxes:

@@ -124,6 +124,16 @@ def test_a_track_that_stays_lost_ends_once() -> None:
     assert ended == [1]
 
 
+@pytest.mark.parametrize(("speed_px", "ends_after_s"), [(10, 0.7), (-10, 2.1), (0, 2.1)])
+def test_what_drove_towards_a_near_border_when_it_was_last_seen_has_left(speed_px: int, ends_after_s: float) -> None:
+    tracker = Tracker(TrackingConfig())
+    for i in range(12):
+        x = 550 - (11 - i) * speed_px
+        tracker.update(detections([(x, 100, x + 60, 150)], [0.8], ["car"]), i * STEP_NS, FRAME_WH)
+    ends = [i for i in range(1, 40) if tracker.update(detections(), (11 + i) * STEP_NS, FRAME_WH).ended]
+    assert [i * STEP_NS / 1e9 for i in ends] == pytest.approx([ends_after_s], abs=0.11)
+
+
 @pytest.mark.parametrize("gap_s", [2.1, 5.0, 900.0])
 def test_after_a_gap_in_the_frames_another_track_begins(gap_s: float) -> None:
     tracker, there = Tracker(TrackingConfig(lost_s=2.0)), detections([(50, 100, 100, 220)], [0.8], ["person"])
