@@ -146,8 +146,11 @@ def test_a_box_cut_off_by_its_crop_yields_to_the_whole_one() -> None:
 
 
 def test_the_whole_frame_mode_sees_what_a_crop_sees() -> None:
-    picture = np.random.default_rng(0).integers(0, 256, (128, 128, 3), np.uint8)
     detector = CropDetector(open_model("crop_detector", "detector"), DetectionConfig(score_min=0.01), 1)
-    crop = detector(picture, CropPlan(np.array([[0, 0, 128, 128]], np.float32), np.zeros(1, np.bool_), 0), (128, 128))
-    whole = detector.whole(picture, (128, 128))
+    side = detector.crop_px
+    picture = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
+    crop = detector(
+        picture, CropPlan(np.array([[0, 0, side, side]], np.float32), np.zeros(1, np.bool_), 0), (side, side)
+    )
+    whole = detector.whole(picture, (side, side))
     np.testing.assert_allclose(np.sort(whole.scores), np.sort(crop.scores), atol=1e-5)
