@@ -17,7 +17,7 @@ from edge_runtime.datatypes import CropPlan, Detections, Track
 SURE_SCORE = 0.5
 """Regions scored at least this come before the windows that live tracks ask for, weaker ones after."""
 SHOWN_SHARE = 1 / 7
-"""A region shares a window where its longer side fills at least this share of it: about 18 of 128 pixels."""
+"""A region shares a window where its longer side fills at least this share of it: about 23 of 160 pixels."""
 MERGE_GROWTH = 1.3
 """Two windows become one if it is at most this much larger than the larger of them, or no larger than a crop."""
 COVERED_SHARE = 0.7
