@@ -40,6 +40,8 @@ BESIDE_SHARE = 0.3
 """A detection of which this share lies inside a track just seen may be a second look at that object: a track that
 starts so is told of after several times as many detections."""
 BESIDE_HITS = 3
+RARER = {"truck": 0.7, "bus": 0.5}
+"""What a vote for a label counts: most of what is called a car now and a bus then is a car."""
 DOUBLE_IOU = 0.8
 """A lost track and a seen one of one group that overlap this much are one object."""
 
@@ -69,7 +71,7 @@ class _State:
     votes: dict[str, float] = field(default_factory=lambda: defaultdict(float))
 
     def see(self, label: str, score: float, now_ns: int) -> None:
-        self.votes[label] += score
+        self.votes[label] += score * RARER.get(label, 1.0)
         self.score, self.seen_ns = score, now_ns
 
     def label(self) -> str:

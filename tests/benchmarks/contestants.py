@@ -69,7 +69,7 @@ class PeerContestant:
         session = ort.InferenceSession(
             model.proto.SerializeToString(), session_options(1), providers=["CPUExecutionProvider"]
         )
-        return {"": on_noise(session, 1, self._canvas_wh(model, size_wh))}
+        return {"": on_noise(session, self._canvas_wh(model, size_wh))}
 
     def figures(self, samples: Sequence[Sample], size_wh: Size, progress: Callable[[int], None]) -> dict[str, Any]:
         return measure(looker(self.peer, self.folder, size_wh), self.peer.labels, samples, GROUPS, size_wh, progress)
@@ -110,12 +110,12 @@ class OurContestant:
 
     def runs(self, size_wh: Size) -> dict[str, Run]:
         (path, wh), *rest = self._inputs(size_wh)
-        look = on_noise(open_session(path)[0], 1, wh)
+        look = on_noise(open_session(path)[0], wh)
         if not rest:
             return {"": look}
         (path, wh), *_ = rest
-        crops = {n: on_noise(open_session(path)[0], n, wh) for n in CROPS}
-        return {f" {n} crops": lambda detect=detect: (look(), detect()) for n, detect in crops.items()}  # type: ignore[misc]
+        detect = on_noise(open_session(path)[0], wh)
+        return {f" {n} crops": lambda n=n: (look(), *(detect() for _ in range(n))) for n in CROPS}  # type: ignore[misc]
 
     def figures(self, samples: Sequence[Sample], size_wh: Size, progress: Callable[[int], None]) -> dict[str, Any]:
         subject = Subject(self.attention, self.detector, size_wh, CroppingConfig(), AttentionConfig())
@@ -153,10 +153,10 @@ def digest(files: Sequence[Path]) -> str:
     return hashlib.sha256(b"".join(hashlib.sha256(f.read_bytes()).digest() for f in files)).hexdigest()[:16]
 
 
-def on_noise(session: ort.InferenceSession, batch: int, size_wh: Size) -> Run:
+def on_noise(session: ort.InferenceSession, size_wh: Size) -> Run:
     """Runs the network once on noise."""
     entry = session.get_inputs()[0]
-    noise = np.random.default_rng(0).uniform(0, 255, (batch, 3, size_wh[1], size_wh[0])).astype(np.float32)
+    noise = np.random.default_rng(0).uniform(0, 255, (1, 3, size_wh[1], size_wh[0])).astype(np.float32)
     return lambda: session.run(None, {entry.name: noise})
 
 

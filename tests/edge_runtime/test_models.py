@@ -61,7 +61,7 @@ def test_a_torn_file_is_refused(tmp_path: Path, keep: int) -> None:
     [
         ({"format": 2}, VersionError, "made for format 2"),
         ({"task": "attention"}, FormatError, "is for attention, but detector is needed"),
-        ({"classes": ["face"]}, FormatError, "expected (1, 5, 16, 16)"),
+        ({"classes": ["face"]}, FormatError, "expected (1, 5, 20, 20)"),
         ({"strides": [4, 16, 32]}, FormatError, "outputs level4, level16"),
         ({"strides": [0, 16, 32]}, FormatError, "out of range"),
         ({"size_wh": "big"}, FormatError, "missing or wrong"),
@@ -91,20 +91,21 @@ def test_a_missing_model_is_named() -> None:
 
 
 class Scripted:
-    """An engine that answers with the maps it was given."""
+    """An engine that answers the crops it sees, in their order, with the maps it was given for them."""
 
     def __init__(
         self, classes: tuple[str, ...], size_wh: tuple[int, int], cells: dict[int, list[tuple[int, int, int]]]
     ):
         self.facts = ModelFacts("scripted", "any", classes, size_wh, 32, "centre-map", (8,))
-        self._cells = cells
+        self._cells, self._seen = cells, 0
 
     def run(self, bgr: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[type-arg]
         n, _, h, w = bgr.shape
         heat = np.zeros((n, len(self.facts.classes), h // 8, w // 8), np.float32)
-        for i, cells in self._cells.items():
-            for k, y, x in cells:
+        for i in range(n):
+            for k, y, x in self._cells.get(self._seen + i, ()):
                 heat[i, k, y, x] = 0.9
+        self._seen += n
         return heat, np.full((n, 4, h // 8, w // 8), 1.5, np.float32)
 
 

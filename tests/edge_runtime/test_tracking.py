@@ -218,6 +218,15 @@ def test_the_label_is_the_one_seen_most() -> None:
     assert [t.label for t in output.live] == ["car"]
 
 
+@pytest.mark.parametrize(("seen", "told"), [("bbcbcbbc", "car"), ("bbbbbbbb", "bus"), ("bbbbcbbb", "bus")])
+def test_what_is_now_a_car_and_then_a_bus_is_more_likely_a_car(seen: str, told: str) -> None:
+    tracker = Tracker(TrackingConfig())
+    for i, letter in enumerate(seen):
+        label = {"b": "bus", "c": "car"}[letter]
+        output = tracker.update(detections([(50, 100, 250, 300)], [0.8], [label]), i * STEP_NS, FRAME_WH)
+    assert [t.label for t in output.live] == [told]
+
+
 def crossing(rng: np.random.Generator, frames: int) -> tuple[list[NDArray[np.float32]], list[Detections]]:
     """Four persons who cross each other's ways: true boxes [4, 4] and noisy, gappy detections of each frame."""
     starts = np.array([[20, 60], [560, 90], [60, 380], [500, 300]], float)
