@@ -15,7 +15,7 @@ from edge_runtime.capture.source import Source, open_source
 from edge_runtime.clock import Clock
 from edge_runtime.config import Config
 from edge_runtime.datatypes import Event, Frame
-from edge_runtime.errors import ConfigError, PublishError
+from edge_runtime.errors import ConfigError
 from edge_runtime.health import Health
 from edge_runtime.imaging.colour import to_bgr
 from edge_runtime.imaging.draw import annotate
@@ -186,19 +186,9 @@ class Runner:
             open_.callback(self._presence.close)
             self._switches = self._presence.switches
             publishers += [mqtt, *self._presence.publishers]
-            if self.asked.need_broker and not mqtt.wait_connected(BROKER_WAIT_S):
-                raise PublishError(
-                    f"{mqtt.name}: no connection within {BROKER_WAIT_S:.0f} s: {mqtt.trouble}; "
-                    "check mqtt.broker, its login and that the broker runs"
-                )
-        return EventDesk(
-            outbox,
-            publishers,
-            node=c.node.name,
-            camera=c.camera.name,
-            clock=self.clock,
-            live=live,
-        )
+            if self.asked.need_broker:
+                mqtt.demand_connection(BROKER_WAIT_S)
+        return EventDesk(outbox, publishers, node=c.node.name, camera=c.camera.name, clock=self.clock, live=live)
 
     def _say_online(self, online: bool) -> None:
         if self._presence is not None:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from edge_runtime.errors import StorageError
+from edge_runtime.errors import PublishError, StorageError
 from edge_runtime.publishing.address import check_topic_names, parse_broker
 from edge_runtime.publishing.client import LEAVE_S, leave, make_client
 from edge_runtime.publishing.outbox import Outbox, Row
@@ -49,7 +49,6 @@ class MqttPublisher:
 
     Attributes:
         side: what shares the connection with the events.
-        trouble: why the connection is lost, or was the last time, as it was told then.
 
     Raises:
         ConfigError: the URL is not a broker's, or a name cannot stand in a topic.
@@ -87,7 +86,7 @@ class MqttPublisher:
         self._status = Status(f"{self._topic}/status", online)
         self._newest = newest
         self.side = SideTopics()
-        self.trouble = "no answer"
+        self._trouble = "no answer"
         self._client = self._made()
         self._start(self._client)
 
@@ -108,6 +107,18 @@ class MqttPublisher:
     def wait_connected(self, timeout_s: float) -> bool:
         """Whether there is a connection, after waiting for it."""
         return self._connected.wait(timeout_s)
+
+    def demand_connection(self, timeout_s: float) -> None:
+        """Wait for a connection.
+
+        Raises:
+            PublishError: there is none in time; with what stands in the way, as far as it is known.
+        """
+        if not self.wait_connected(timeout_s):
+            raise PublishError(
+                f"{self.name}: no connection within {timeout_s:.0f} s: {self._trouble}; "
+                "check mqtt.broker, its login and that the broker runs"
+            )
 
     def close(self, timeout_s: float) -> None:
         """Wait for what is under way, say offline, and leave; at most about 2 s longer than `timeout_s`."""
@@ -212,7 +223,7 @@ class MqttPublisher:
 
     def _lost(self, why: str) -> None:
         if not self._down and not self._closing:
-            self._down, self.trouble = True, why
+            self._down, self._trouble = True, why
             self._on_problem(f"broker {self.name}: {why}; events are kept on disk, trying again")
 
     def _on_publish(
