@@ -94,7 +94,7 @@ def test_many_more_frames_than_buffers_pass_through_the_mailbox() -> None:
             assert (frame.main == colour_bgr(frame.seq)).all()
             frame.release()
             deadline = time.monotonic() + 5
-            while box.seen < frame.seq + 3 and time.monotonic() < deadline:
+            while box.seen < frame.seq + 4 and time.monotonic() < deadline:  # three newer ones at least
                 time.sleep(0.001)
     assert box.seen >= 30
     assert module.cameras[0].free_buffers == 6
