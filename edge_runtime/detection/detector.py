@@ -33,7 +33,7 @@ class CropDetector:
     Args:
         engine: the network.
         config: thresholds.
-        budget: crops a frame at the most; the batch is allocated once for that many.
+        budget: crops a frame at the most; room for that many is allocated once.
     """
 
     def __init__(self, engine: Engine, config: DetectionConfig, budget: int) -> None:
@@ -65,8 +65,10 @@ class CropDetector:
         windows = plan.windows.astype(np.int32)
         crops = crop_batch(picture, windows, self._batch)
         # One after the other: what one crop's layers give fits the processor's cache, what a batch's give does not.
-        maps = [self._engine.run(crops[i : i + 1]) for i in range(len(windows))]
-        found = [self._in_frame([m[0] for m in maps[i]], windows[i], size_wh) for i in range(len(windows))]
+        found = [
+            self._in_frame([m[0] for m in self._engine.run(crops[i : i + 1])], window, size_wh)
+            for i, window in enumerate(windows)
+        ]
         return self._joined(*(np.concatenate(column) for column in zip(*found, strict=True)))
 
     def whole(self, picture: Picture, size_wh: tuple[int, int]) -> Detections:

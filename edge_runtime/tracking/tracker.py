@@ -159,7 +159,8 @@ class Tracker:
             state.confirmed = state.confirmed or state.sure >= state.needed
 
     def _begin(self, found: NDArray[np.intp], detections: Detections, groups: NDArray[np.str_], now_ns: int) -> None:
-        """Start tracks for those of `found` that are not parts of a track seen lately, nor of a larger one of them."""
+        """Start tracks for those of `found` that are not parts of a track seen lately, nor of a larger one of them;
+        faces: of a surer one."""
         if not len(found):
             return
         lately_ns = now_ns - round(TENTATIVE_S * 1e9)
@@ -176,7 +177,7 @@ class Tracker:
         faces = own == "face"
         inside[faces] = np.maximum(inside, np.where(same, share_inside(wholes, boxes).T, 0))[faces]
         scores = detections.scores[found]
-        first[np.ix_(faces, np.arange(len(wholes)) >= len(seen))] = (scores[None, :] > scores[:, None])[faces]
+        first[faces, len(seen) :] = (scores[None, :] > scores[:, None])[faces]
         part: NDArray[np.bool_] = np.asarray(((inside >= FRAGMENT_SHARE) & first).any(1))
         now = [k for k, i in enumerate(seen) if self._states[i].confirmed and self._states[i].seen_ns == now_ns]
         beside: NDArray[np.bool_] = np.asarray((inside[:, now] >= BESIDE_SHARE).any(1))
