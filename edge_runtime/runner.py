@@ -203,10 +203,10 @@ class Runner:
 
         self._editor = RulesEditor(self.config, self.asked.config, pipeline.classes)
         page = open_.enter_context(WebPage(web.listen, web.fps, token=web.token, editor=self._editor))
-        once = f"?token={page.token} (web.token sets a lasting password)" if page.token != web.token else ""
-        self.say(f"page: {page.url}{once}")
+        once = f"?token={page.token}" if page.token != web.token else ""
+        self.say(f"page: {page.url}{once}" + (" (web.token sets a lasting password)" if once else ""))
         if page.url_beyond is not None:
-            self.say(f"page: from other machines {page.url_beyond}")
+            self.say(f"page: from other machines {page.url_beyond}{once}")
         return page
 
     def _edit(self, editor: RulesEditor, pipeline: Pipeline, desk: EventDesk) -> None:

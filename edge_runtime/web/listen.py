@@ -34,19 +34,16 @@ class Listen:
     @property
     def url(self) -> str:
         """What a browser on this machine asks for."""
-        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
-        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}/"
+        if self._everywhere:
+            return _url("::1" if ":" in self.host else "127.0.0.1", self.port)
+        return _url(self.host, self.port)
 
     @property
     def url_beyond(self) -> str | None:
         """What a browser on another machine asks for; None where none may."""
         if not self.beyond_loopback:
             return None
-        try:
-            unspecified = ipaddress.ip_address(self.host).is_unspecified
-        except ValueError:
-            unspecified = False
-        return Listen(own_address() if unspecified else self.host, self.port).url
+        return _url(own_address() if self._everywhere else self.host, self.port)
 
     def answers_to(self, host_header: str) -> bool:
         """Whether a request with this `Host` may be answered.
@@ -55,6 +52,14 @@ class Listen:
         read ours through its visitor's browser (DNS rebinding). Beyond loopback, the node does not know its names.
         """
         return self.beyond_loopback or _name(host_header).lower() in (*LOOPBACK_NAMES, self.host.lower())
+
+    @property
+    def _everywhere(self) -> bool:
+        """Whether it is the wildcard address: all of this machine's."""
+        try:
+            return ipaddress.ip_address(self.host).is_unspecified
+        except ValueError:
+            return False
 
 
 def own_address() -> str:
@@ -79,6 +84,10 @@ def parse_listen(text: str) -> Listen:
     if not good or (not bracketed and any(c in host for c in ":[]/ ")):
         raise ConfigError(f"web.listen = {text}: must look like 8080, 0.0.0.0:8080 or [::1]:8080")
     return Listen(host.strip("[]") or "127.0.0.1", int(port))
+
+
+def _url(host: str, port: int) -> str:
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}/"
 
 
 def _name(host_header: str) -> str:
