@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 
@@ -102,6 +103,11 @@ def test_the_exported_network_answers_as_the_trained_one_at_any_size(tmp_path: P
         wanted = network()(torch.from_numpy(bgr))
     for mine, its in zip(engine.run(bgr), wanted, strict=True):
         np.testing.assert_allclose(mine, its.numpy(), atol=2e-4, rtol=1e-3)
+
+
+def test_the_first_thing_the_exported_network_does_is_its_stem(tmp_path: Path) -> None:
+    node = onnx.load(exported(tmp_path)).graph.node[0]
+    assert (node.op_type, node.input[0]) == ("Conv", "bgr")
 
 
 def test_the_runtime_reads_its_facts_and_takes_batches(tmp_path: Path) -> None:
