@@ -94,7 +94,10 @@ class PhaseEntry:
     """A stretch of training with its own learning rate, from warm-up to the end of a cosine."""
 
     epochs: int = setting(40, "passes over the data", low=1)
-    rate: float = setting(0.002, "highest learning rate (AdamW, cosine after a warm-up)", low=0)
+    rate: float = setting(0.002, "highest learning rate (cosine after a warm-up)", low=0)
+    optimiser: Literal["adamw", "muon"] = setting(
+        "adamw", "muon: detectors: learns more from each picture, for 7 % more time"
+    )
     background: float = setting(0.15, "share of crops cut around no object", low=0, high=1)
     looks: float = setting(
         0.0, "share of crops cut where train.attention looks, as the runtime would; most show nothing", low=0, high=1

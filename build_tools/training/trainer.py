@@ -34,6 +34,7 @@ from build_tools.training.closer_teacher import CloserTeacher
 from build_tools.training.constrained_net import ConstrainedNet, check, is_asked_for, settle_export
 from build_tools.training.dense_targets import CellTeacher, DenseTargets
 from build_tools.training.export import export_onnx, facts_of
+from build_tools.training.muon import Muon
 from build_tools.training.task import CentreTask, PyramidTask, Task
 from build_tools.training.validation import Validation
 
@@ -162,7 +163,7 @@ class Trainer:
         if state is not None:
             self.constrained.load_state_dict(state)
 
-    def _optimiser(self, phase: PhaseEntry) -> torch.optim.Optimizer:
+    def _optimiser(self, phase: PhaseEntry) -> torch.optim.Optimizer | Muon:
         """Fresh for a phase, or as it was when a phase was interrupted."""
         decay, plain = _parameter_groups(self.net)
         groups = [
@@ -171,13 +172,17 @@ class Trainer:
         ]
         if self.constrained is not None and self.constrained.extra:
             groups.append({"params": self.constrained.extra, "weight_decay": 0.0})
-        optimiser = torch.optim.AdamW(groups, lr=phase.rate, fused=True)  # a tenth of the time
+        optimiser: torch.optim.Optimizer | Muon
+        if phase.optimiser == "muon":
+            optimiser = Muon(groups, phase.rate)
+        else:
+            optimiser = torch.optim.AdamW(groups, lr=phase.rate, fused=True)  # a tenth of the time
         if self._interrupted is not None:
             optimiser.load_state_dict(self._interrupted)
             self._interrupted = None
         return optimiser
 
-    def _learn(self, optimiser: torch.optim.Optimizer, batch: list[torch.Tensor]) -> NDArray[np.float64]:
+    def _learn(self, optimiser: torch.optim.Optimizer | Muon, batch: list[torch.Tensor]) -> NDArray[np.float64]:
         """One step; the two losses."""
         bgr, *targets = batch
         self.net.train()
@@ -203,7 +208,7 @@ class Trainer:
         follow(self.average, self.net, keep)
         return np.array([float(score_loss.detach()), float(box_loss.detach())])
 
-    def _save(self, optimiser: torch.optim.Optimizer, *, ended: bool) -> None:
+    def _save(self, optimiser: torch.optim.Optimizer | Muon, *, ended: bool) -> None:
         """Checkpoint, history and curves; the checkpoint is whole or absent."""
         partial = self.checkpoint.with_suffix(".partial")
         torch.save(

@@ -178,6 +178,19 @@ def test_a_torn_memory_of_views_is_refused(folder: Path, capsys: pytest.CaptureF
     assert "delete the file and add --resume" in line
 
 
+def test_a_training_with_muon_resumes_to_the_same_weights(folder: Path) -> None:
+    recipe = folder / "muon.toml"
+    recipe.write_text(TINY.replace("rate = 0.002", 'rate = 0.002\noptimiser = "muon"', 1))
+    assert main(["train", str(recipe), "--out", str(folder / "muon")]) == 0
+    out = folder / "muon_interrupted"
+    left = interrupt_after(out, 1)
+    assert main(["train", str(recipe), "--out", str(out)]) == 130
+    left.set()
+    assert main(["train", str(recipe), "--out", str(out), "--resume"]) == 0
+    once, twice = weights(folder / "muon"), weights(out)
+    assert [name for name in once if not torch.equal(once[name], twice[name])] == []
+
+
 def test_resuming_a_finished_training_only_writes_the_network_again(
     folder: Path, trained: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
