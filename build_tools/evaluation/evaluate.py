@@ -25,6 +25,8 @@ from edge_runtime.imaging.lores import make_lores
 
 SCORE_MIN = 0.02
 """Detections scored below this are not counted, as for the peers."""
+CROP_PX = 160
+"""Side of the crops where no detector says it: that of the shipped one's."""
 INSIDE_SHARE = 0.95
 """A crop holds a truth when at least this share of its area is inside."""
 
@@ -138,7 +140,7 @@ def _looker(subject: Subject) -> tuple[Looker, tuple[str, ...], int]:
     if subject.detector is not None:
         detection = replace(DetectionConfig(), score_min=SCORE_MIN)
         detector = CropDetector(OnnxEngine(subject.detector, "detector"), detection, subject.cropping.budget)
-    crop_px = detector.crop_px if detector else 128
+    crop_px = detector.crop_px if detector else CROP_PX
 
     def look(frame: Frame) -> tuple[Detections, Boxes]:
         found = network(frame)

@@ -20,7 +20,7 @@ from onnx import numpy_helper
 from build_tools.data.coco import LABELS
 from build_tools.data.decoders import COCO80, DECODERS
 from build_tools.data.pictures import InputEntry, Preparation
-from build_tools.evaluation.evaluate import SCORE_MIN
+from build_tools.evaluation.evaluate import CROP_PX, SCORE_MIN
 from build_tools.model import Model, load_model
 from edge_runtime.bench.interleaved import session_options
 from edge_runtime.config import AttentionConfig, CroppingConfig
@@ -30,7 +30,6 @@ from edge_runtime.geometry import Boxes, non_maximum_suppression
 
 MAX_BOXES = 2000
 """Best boxes that suppression looks at."""
-CROP_PX = 128
 
 
 @dataclass(frozen=True, slots=True)
