@@ -117,6 +117,7 @@ class _Object:
         start_s = round(at_s - track["age_s"], 6)
         mark = hashlib.sha256(f"{event['boot']} {track['id']}".encode()).hexdigest()[:6]
         self._place, self._since_s = track["box"], at_s
+        self._pictured: set[str] = set()
         self.told: Told = {
             "id": f"{start_s:.6f}-{mark}",
             "camera": event["camera"],
@@ -166,7 +167,8 @@ class _Object:
         told["stationary"] = at_s - self._since_s > STATIONARY_S
         told["active"] = not told["stationary"]
         if event["snapshot"] is not None and event["snapshot"].endswith(f"/{told['label']}"):
-            told["has_snapshot"] = True  # not by the picture of whoever bears this face
+            self._pictured.add(told["label"])  # not by the picture of whoever bears this face
+        told["has_snapshot"] = told["label"] in self._pictured  # a picture as bus is not found by who reads of a truck
         if event["type"] == "identity":
             told["sub_label"] = None if event["name"] is None else [event["name"], event.get("confidence")]
         elif event["type"] == "plate":

@@ -193,6 +193,16 @@ def test_an_unknown_face_and_one_whose_name_is_kept_back_give_no_sub_label() -> 
         assert [t["after"]["sub_label"] for t in told] == [None], "and nothing is news about the person"
 
 
+def test_a_picture_under_one_label_is_no_snapshot_of_the_object_under_another() -> None:
+    objects = FrigateObjects()
+    picture = {"snapshot": "edge/porch/front/snapshot/person"}
+    assert after(objects.translate(event("track_start", 1, 10) | picture))["person"]["has_snapshot"]
+    other = event("track_update", 1, 11)
+    other["track"]["label"] = "car"
+    assert not after(objects.translate(other | picture))["car"]["has_snapshot"]
+    assert after(objects.translate(event("track_update", 1, 12)))["person"]["has_snapshot"]
+
+
 def test_an_object_has_a_snapshot_once_its_picture_was_published() -> None:
     objects = FrigateObjects()
     first = objects.translate(event("track_start", 1, 10))
