@@ -80,6 +80,10 @@ class Trunk(nn.Module):
         self.join16 = Separable(config.neck, config.neck)
         self.join8 = Separable(config.neck, config.neck)
 
+    def stages(self) -> tuple[nn.Sequential, ...]:
+        """The blocks at strides 4, 8, 16 and 32; the first of each halves."""
+        return self.stage4, self.stage8, self.stage16, self.stage32
+
     def levels(self, bgr: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Maps [n, neck, h/s, w/s] at strides 8, 16 and 32 of float32 [n, 3, h, w]."""
         x8 = self.stage8(self.stage4(self.stem(bgr * self.input_scale)))

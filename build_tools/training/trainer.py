@@ -25,10 +25,10 @@ from build_tools.data.glances import Glances
 from build_tools.data.target_memory import TargetMemory
 from build_tools.data.teacher import Teacher
 from build_tools.errors import DataError
-from build_tools.nets.centre import NetConfig, parameter_count
+from build_tools.nets.centre import NetConfig, Trunk, parameter_count
 from build_tools.recipe import PhaseEntry
 from build_tools.report.plots import curves
-from build_tools.training import half_floats
+from build_tools.training import growth, half_floats
 from build_tools.training.averaging import follow
 from build_tools.training.closer_teacher import CloserTeacher
 from build_tools.training.constrained_net import ConstrainedNet, check, is_asked_for, settle_export
@@ -50,6 +50,7 @@ class Trainer:
         self.digest = recipes.digest(recipe_path)  # now: the file may change or go while the training runs
         self.recipe_path, self.out, self.folder = recipe_path, out, recipe_path.parent
         check(self.recipe.during, str(recipe_path))
+        growth.check(self.recipe, str(recipe_path))
         self.classes = self.recipe.members()
         self.checkpoint, self.answers = out / "checkpoint.pt", out / "targets.sqlite"
         if self.checkpoint.is_file() and not resume:
@@ -60,7 +61,7 @@ class Trainer:
         net = self.recipe.net
         self.task = self._task()
         config = NetConfig(net.stem, net.widths, net.depths, net.neck)
-        self.net = self.task.network(len(self.classes.names), config).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.net: Trunk = self.task.network(len(self.classes.names), config).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = copy.deepcopy(self.net).eval()
         if self.recipe.train.bfloat16:
             half_floats.prepare(self.net)
@@ -118,6 +119,8 @@ class Trainer:
         )
         kept = TrainingPictures(held, self.classes, self.recipe.augment, seed, self.task.targets, t.view == "crop")
         validation = Validation(kept, self.recipe.size_wh)
+        if growth.grow(self.net, self.average, phase.depths, self.recipe.seed + end):
+            print(f"{self.recipe.name}: the network grows to {list(phase.depths)} blocks", flush=True)
         self._constrain(len(tickets))
         optimiser = self._optimiser(phase)
         total, first = phase.epochs * len(tickets), (end - phase.epochs) * len(tickets)
@@ -235,6 +238,7 @@ class Trainer:
             raise DataError(f"{self.checkpoint}: torn or no checkpoint; delete it, or give another --out") from error
         if state["recipe"] != self.digest:
             raise DataError(f"{self.checkpoint}: made by another version of the recipe; give another --out")
+        growth.grow(self.net, self.average, growth.depths_at(self.recipe, state["epoch"]), self.recipe.seed)
         self.net.load_state_dict(state["net"])
         self.average.load_state_dict(state["average"])
         self._interrupted = state["optimiser"]
