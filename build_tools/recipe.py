@@ -95,9 +95,7 @@ class PhaseEntry:
 
     epochs: int = setting(40, "passes over the data", low=1)
     rate: float = setting(0.002, "highest learning rate (cosine after a warm-up)", low=0)
-    optimiser: Literal["adamw", "muon"] = setting(
-        "adamw", "muon: detectors: learns more from each picture, for 7 % more time"
-    )
+    optimiser: Literal["adamw", "muon"] = setting("adamw", "muon: learns more from each picture, for 7 % more time")
     background: float = setting(0.15, "share of crops cut around no object", low=0, high=1)
     looks: float = setting(
         0.0, "share of crops cut where train.attention looks, as the runtime would; most show nothing", low=0, high=1

@@ -23,7 +23,8 @@ FIRST_SCALE = 0.05
 
 def depths_at(recipe: Recipe, epoch: int) -> tuple[int, ...]:
     """Blocks at strides 4, 8, 16 and 32 of the network that a checkpoint of `epoch` finished epochs holds."""
-    depths, first = recipe.net.depths, 0
+    depths: tuple[int, ...] = recipe.net.depths
+    first = 0
     for phase in recipe.phases:
         if first < epoch:
             depths = phase.depths or depths
@@ -75,9 +76,10 @@ def grow(net: Trunk, average: Trunk, depths: Sequence[int], seed: int) -> int:
 
 
 def _quiet_block(stage: nn.Sequential) -> Separable:
-    last = stage[-1]
-    assert isinstance(last, Separable)
-    channels = last.pointwise[0].weight.shape[0]  # type: ignore[union-attr]
-    block = Separable(channels, channels)
-    nn.init.constant_(block.pointwise[1].weight, FIRST_SCALE)  # type: ignore[arg-type]
+    conv = stage[-1].pointwise[0]  # type: ignore[index]
+    assert isinstance(conv, nn.Conv2d)
+    block = Separable(conv.out_channels, conv.out_channels)
+    last = block.pointwise[1]
+    assert isinstance(last, nn.BatchNorm2d)
+    nn.init.constant_(last.weight, FIRST_SCALE)
     return block.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]

@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from build_tools.recipe import PhaseEntry
+
 SMALLEST_SIDE = 16
 """Matrices narrower than this (the heads' last layers) have few directions to even out: AdamW's."""
 
@@ -64,6 +66,13 @@ class Muon:
         """Go on from a state."""
         self._muon.load_state_dict(state["muon"])
         self._adam.load_state_dict(state["adam"])
+
+
+def optimiser_for(phase: PhaseEntry, groups: list[dict[str, Any]]) -> torch.optim.Optimizer | Muon:
+    """The optimiser that a recipe's phase asks for, fresh, of AdamW's parameter groups."""
+    if phase.optimiser == "muon":
+        return Muon(groups, phase.rate)
+    return torch.optim.AdamW(groups, lr=phase.rate, fused=True)  # a tenth of the time
 
 
 def _is_matrix(p: torch.nn.Parameter) -> bool:

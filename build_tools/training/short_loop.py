@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from build_tools.recipe import Recipe
 from build_tools.training.averaging import follow
+from build_tools.training.muon import optimiser_for
 
 Lesson = Callable[[np.random.Generator, NDArray[np.intp]], Tensor]
 """From the crops that a step chose, the loss of the network for them, changed at random."""
@@ -22,7 +23,7 @@ def learn(
     recipe: Recipe, net: nn.Module, average: nn.Module, crops: int, lesson: Lesson, held_out: Callable[[], float],
     started: float,
 ) -> list[dict[str, float]]:  # fmt: skip
-    """Train by the recipe's only phase: AdamW, warm-up, cosine; a row for each epoch.
+    """Train by the recipe's only phase: warm-up, cosine; a row for each epoch.
 
     Args:
         recipe: of a training with one phase.
@@ -35,7 +36,7 @@ def learn(
     """
     train, phase = recipe.train, recipe.phases[0]
     rng = np.random.default_rng(recipe.seed)
-    optimiser = torch.optim.AdamW(net.parameters(), phase.rate, weight_decay=train.decay)
+    optimiser = optimiser_for(phase, [{"params": list(net.parameters()), "weight_decay": train.decay}])
     steps = crops // train.batch
     history: list[dict[str, float]] = []
     for epoch in range(phase.epochs):

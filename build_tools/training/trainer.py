@@ -34,7 +34,7 @@ from build_tools.training.closer_teacher import CloserTeacher
 from build_tools.training.constrained_net import ConstrainedNet, check, is_asked_for, settle_export
 from build_tools.training.dense_targets import CellTeacher, DenseTargets
 from build_tools.training.export import export_onnx, facts_of
-from build_tools.training.muon import Muon
+from build_tools.training.muon import Muon, optimiser_for
 from build_tools.training.task import CentreTask, PyramidTask, Task
 from build_tools.training.validation import Validation
 
@@ -175,11 +175,7 @@ class Trainer:
         ]
         if self.constrained is not None and self.constrained.extra:
             groups.append({"params": self.constrained.extra, "weight_decay": 0.0})
-        optimiser: torch.optim.Optimizer | Muon
-        if phase.optimiser == "muon":
-            optimiser = Muon(groups, phase.rate)
-        else:
-            optimiser = torch.optim.AdamW(groups, lr=phase.rate, fused=True)  # a tenth of the time
+        optimiser = optimiser_for(phase, groups)
         if self._interrupted is not None:
             optimiser.load_state_dict(self._interrupted)
             self._interrupted = None
