@@ -167,6 +167,7 @@ class Track:
         id: unique while the program runs, from 1.
         label: the label with the largest sum of scores over the track's life.
         score: score of the latest detection that was matched, 0 to 1.
+        mean_score: over the latest ten or so detections that were matched; what rules hold their `min_score` against.
         box: xyxy, full-frame pixels: the filter's estimate, cut at the borders by whoever shows it.
         start_ns: capture time of the frame in which the track was first seen.
         seen_ns: capture time of the frame of the latest matched detection.
@@ -178,6 +179,7 @@ class Track:
     id: int
     label: str
     score: float
+    mean_score: float
     box: tuple[float, float, float, float]
     start_ns: int
     seen_ns: int

@@ -28,7 +28,7 @@ def standing(
     seen_s = at_s if seen_s is None else seen_s
     box = (x - w / 2, y - h, x + w / 2, y)
     ns = [round(t * 1e9) for t in (start_s, seen_s)]
-    return Track(id_, label, score, box, ns[0], ns[1], 5, confirmed, seen_s < at_s)
+    return Track(id_, label, score, score, box, ns[0], ns[1], 5, confirmed, seen_s < at_s)
 
 
 @dataclass

@@ -15,8 +15,8 @@ def unfit(track: Track, moment: Moment, labels: Collection[str], rule: ZoneConfi
     age_s = (moment.at_ns - track.start_ns) / 1e9
     if track.label not in labels:
         return f"label {track.label} is not among {', '.join(sorted(labels))}"
-    if track.score < rule.min_score:
-        return f"score {track.score:.2f} is below min_score = {rule.min_score}"
+    if track.mean_score < rule.min_score:
+        return f"score {track.mean_score:.2f} is below min_score = {rule.min_score}"
     if side_px(track) < rule.min_side_px:
         return f"side {side_px(track):.0f} px is below min_side_px = {rule.min_side_px}"
     if age_s < rule.min_age_s:

@@ -1,8 +1,8 @@
 """Areas that tracks enter, stay in and leave: `zone_enter`, `zone_leave`, `dwell`, and how many are inside.
 
-Both ways take time: a track enters after it stood inside for `enter_s` without a break, and leaves after it stood
-outside, or was gone, for `leave_s`. One that comes back after it left needs `leave_s` inside, so that no two events
-of one track in one zone are closer than `leave_s`, but where the program or the schedule ends them.
+Both ways take time: a track enters after it stood inside for `enter_s`, times in which it did not count left out, and
+leaves after it stood outside, or was gone, for `leave_s`. One that comes back after it left needs `leave_s` inside, so
+that no two events of one track in one zone are closer than `leave_s`, but where the program or the schedule ends them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ class _Stay:
     Attributes:
         track: as it was last.
         seen: as it was last seen.
-        inside_ns: since when it has stood inside; None: outside, and not entered.
+        at_ns: when it was last brought up to date.
+        inside_ns: since when it has stood inside, later by the time in which it did not count before it entered; None:
+            outside, and not entered.
         outside_ns: since when it has stood outside or been gone, after it entered.
         label: its label when it entered; None: not entered.
         told: whether a zone_enter was told.
@@ -40,6 +42,7 @@ class _Stay:
 
     track: Track
     seen: Track
+    at_ns: int
     inside_ns: int | None = None
     outside_ns: int | None = None
     label: str | None = None
@@ -83,7 +86,7 @@ class Zone:
             else:  # the schedule began with the frame in which it ended
                 self._explanation.forget(track, self._rule)
         for track in output.live:
-            stay = self._stays.setdefault(track.id, _Stay(track, track))
+            stay = self._stays.setdefault(track.id, _Stay(track, track, moment.at_ns))
             stay.track = track
             if not track.lost:
                 stay.seen = track
@@ -108,7 +111,7 @@ class Zone:
 
     def _step(self, stay: _Stay, moment: Moment) -> list[Event]:
         """Bring one stay up to date."""
-        track = stay.track
+        track, since_ns, stay.at_ns = stay.track, stay.at_ns, moment.at_ns
         if stay.over:
             if stay.label is None:
                 del self._stays[track.id]
@@ -124,7 +127,7 @@ class Zone:
             inside = self._contains(track, moment)
             if stay.label is not None:
                 return self._stayed(stay, moment, inside=inside)
-            return self._entering(stay, moment, inside=inside)
+            return self._entering(stay, moment, since_ns, inside=inside)
         if stay.label is not None and stay.outside_ns is not None:
             return self._leaving(stay, moment)
         return []
@@ -134,8 +137,8 @@ class Zone:
         w, h = moment.frame_wh
         return polygons.contains(self.config.points, (x / w, y / h))
 
-    def _entering(self, stay: _Stay, moment: Moment, *, inside: bool) -> list[Event]:
-        """One frame of a track that has not entered."""
+    def _entering(self, stay: _Stay, moment: Moment, since_ns: int, *, inside: bool) -> list[Event]:
+        """One frame of a track that has not entered; `since_ns`: the one before."""
         track, c = stay.track, self.config
         why = unfit(track, moment, self._labels, c) if inside else None
         if not inside or why is not None:
@@ -146,7 +149,10 @@ class Zone:
                 self._note(track, moment, why.split()[0], f"inside, but {why}")
             elif not stay.returning:
                 self._note(track, moment, "outside", "stands outside")
-            stay.inside_ns = None
+            if not inside:
+                stay.inside_ns = None
+            elif stay.inside_ns is not None:  # the time until it counts again does not count
+                stay.inside_ns += moment.at_ns - since_ns
             return []
         if stay.inside_ns is None:
             stay.inside_ns = moment.at_ns
@@ -200,7 +206,7 @@ class Zone:
             del self._stays[stay.track.id]
             self._explanation.forget(stay.track, self._rule)
         else:
-            self._stays[stay.track.id] = _Stay(stay.track, stay.seen, returning=True)
+            self._stays[stay.track.id] = _Stay(stay.track, stay.seen, moment.at_ns, returning=True)
         return events
 
     def _leave(self, stay: _Stay, moment: Moment, outside_ns: int, why: str) -> list[Event]:

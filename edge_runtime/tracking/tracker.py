@@ -30,6 +30,8 @@ CONFIRM_SHARE = 0.7
 """Detections below this share of the score that starts a track prolong it, but do not confirm it."""
 TENTATIVE_S = 0.35
 """An unconfirmed track that was not seen this long was a flicker."""
+MEAN_SIGHTINGS = 10
+"""About so many of the latest detections make a track's mean score: one faint look changes it little."""
 GONE_S = 0.3
 """A track that has left the frame, by its forecast or at the speed it was last seen with, is given up after this long
 unseen."""
@@ -62,8 +64,9 @@ class _State:
     group: str
     start_ns: int
     seen_ns: int
-    score: float
-    hits: int = 1
+    score: float = 0.0
+    mean_score: float = 0.0
+    hits: int = 0
     sure: int = 1
     needed: int = 1
     confirmed: bool = False
@@ -73,6 +76,8 @@ class _State:
     def see(self, label: str, score: float, now_ns: int) -> None:
         self.votes[label] += score * RARER.get(label, 1.0)
         self.score, self.seen_ns = score, now_ns
+        self.hits += 1
+        self.mean_score += (score - self.mean_score) / min(self.hits, MEAN_SIGHTINGS)
 
     def label(self) -> str:
         return max(self.votes, key=lambda name: self.votes[name])
@@ -154,7 +159,6 @@ class Tracker:
         for i, j in pairs:
             state = self._states[i]
             state.see(detections.name(j), float(detections.scores[j]), now_ns)
-            state.hits += 1
             state.sure += detections.scores[j] >= CONFIRM_SHARE * self._config.start_score
             state.confirmed = state.confirmed or state.sure >= state.needed
 
@@ -183,7 +187,7 @@ class Tracker:
         beside: NDArray[np.bool_] = np.asarray((inside[:, now] >= BESIDE_SHARE).any(1))
         started = found[~part]
         for j, near in zip(started.tolist(), beside[~part].tolist(), strict=True):
-            state = _State(self._next_id, str(groups[j]), now_ns, now_ns, 0.0)
+            state = _State(self._next_id, str(groups[j]), now_ns, now_ns)
             state.see(detections.name(j), float(detections.scores[j]), now_ns)
             state.needed = self._config.confirm_hits * (BESIDE_HITS if near else 1)
             state.confirmed = state.needed <= 1
@@ -230,6 +234,7 @@ class Tracker:
             s.id,
             s.label(),
             s.score,
+            s.mean_score,
             (x1, y1, x2, y2),
             s.start_ns,
             s.seen_ns,

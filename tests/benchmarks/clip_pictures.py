@@ -100,8 +100,8 @@ def _as_tracks(found: Detections) -> list[Track]:
     """As if each had been seen often enough to be told of."""
     sure = found.select(found.scores >= SCORE_MIN)
     return [
-        Track(i + 1, sure.name(i), float(sure.scores[i]), _box(sure, i), 0, 0, 1, confirmed=True, lost=False)
-        for i in range(len(sure))
+        Track(i + 1, sure.name(i), score, score, _box(sure, i), 0, 0, 1, confirmed=True, lost=False)
+        for i, score in enumerate(sure.scores.tolist())
     ]
 
 

@@ -17,7 +17,7 @@ STEP_NS = 250_000_000
 
 
 def track(id_: int, *, confirmed: bool, lost: bool) -> Track:
-    return Track(id_, "person", 0.9, (1, 2, 3, 4), 0, 0, 3, confirmed, lost)
+    return Track(id_, "person", 0.9, 0.9, (1, 2, 3, 4), 0, 0, 3, confirmed, lost)
 
 
 def moment(i: int) -> Moment:

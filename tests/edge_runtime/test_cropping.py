@@ -17,7 +17,7 @@ FRAME_WH = (1280, 720)
 
 
 def track(box: tuple[float, float, float, float], seen_ns: int = 0, confirmed: bool = True) -> Track:
-    return Track(1, "person", 0.8, box, 0, seen_ns, 5, confirmed, True)
+    return Track(1, "person", 0.8, 0.8, box, 0, seen_ns, 5, confirmed, True)
 
 
 def planned(boxes, scores=None, tracks=(), budget=8, now_ns=0, frame_wh=FRAME_WH):  # type: ignore[no-untyped-def]

@@ -50,6 +50,16 @@ def test_a_brush_with_the_border_is_no_visit_and_a_step_aside_no_leave() -> None
     assert walk(s, [IN] * 5 + [OUT] * 8 + [IN] * 5) == [("zone_enter", 0.3)]
 
 
+def test_frames_in_which_a_track_does_not_count_only_delay_its_entering() -> None:
+    s = stage(replace(PATH, min_score=0.5))
+    told = []
+    for i, score in enumerate((0.6, 0.6, 0.4, 0.4, 0.6, 0.6, 0.6)):
+        told += s.frame(i / 10, [standing(1, *IN, i / 10, score=score)])
+    assert [(e.type, e.at_ns / 1e9) for e in told] == [("zone_enter", 0.5)], "0.2 s late, for 0.2 s that do not count"
+    left = s.frame(0.7, [standing(1, *OUT, 0.7)]) + s.frame(1.7, [standing(1, *OUT, 1.7)])
+    assert left[0].dwell_s == pytest.approx(0.5)
+
+
 def test_a_box_that_reaches_beyond_the_lower_border_still_stands_in_the_zone() -> None:
     assert walk(stage(), [(200.0, 520.0)] * 5) == [("zone_enter", 0.3)]
 

@@ -42,7 +42,7 @@ def scene(*at: tuple[int, int]) -> Image:
 
 def track(id_: int, at: tuple[int, int], box: Box = FACE, *, label: str = "face", lost: bool = False) -> Track:
     moved = (box[0] + at[0], box[1] + at[1], box[2] + at[0], box[3] + at[1])
-    return Track(id_, label, 0.9, moved, 0, 0, 5, True, lost)
+    return Track(id_, label, 0.9, 0.9, moved, 0, 0, 5, True, lost)
 
 
 def looks(reader: FaceReader, picture: Image | Yuv420, tracks: Sequence[Track], times: int, worth: float = 0.0) -> list[int | None]:  # fmt: skip  # noqa: E501

@@ -62,7 +62,7 @@ def scene(*plates: Box) -> BgrImage:
 
 
 def track(id_: int, box: Box = CAR, *, label: str = "car", lost: bool = False, confirmed: bool = True) -> Track:
-    return Track(id_, label, 0.9, box, 0, 0, 5, confirmed, lost)
+    return Track(id_, label, 0.9, 0.9, box, 0, 0, 5, confirmed, lost)
 
 
 def looks(looker: PlateLooker, picture: BgrImage, tracks: Sequence[Track], times: int = 1) -> list[int | None]:

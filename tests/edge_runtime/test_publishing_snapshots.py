@@ -42,7 +42,7 @@ def frame(at_s: float, picture: Image | None = None) -> Frame:
 
 
 def track(id_: int = 1, box: tuple[float, float, float, float] = (100, 60, 160, 240), **more: object) -> Track:
-    return replace(Track(id_, "person", 0.9, box, 0, 0, 5, True, False), **more)  # type: ignore[arg-type]
+    return replace(Track(id_, "person", 0.9, 0.9, box, 0, 0, 5, True, False), **more)  # type: ignore[arg-type]
 
 
 class Told:

@@ -112,6 +112,15 @@ def test_weak_detections_prolong_a_track_but_start_none() -> None:
     assert ids[-1] == {1}
 
 
+def test_a_faint_look_changes_the_mean_score_little_and_what_is_long_past_not_at_all() -> None:
+    tracker = Tracker(TrackingConfig())
+    scores = [0.8, 0.6, *[0.7] * 8, 0.2, *[0.5] * 60]
+    means = [tracker.update(moving(0, s), i * STEP_NS, FRAME_WH).live[0].mean_score for i, s in enumerate(scores)]
+    assert means[:2] == pytest.approx([0.8, 0.7]), "a young track's is the mean of all"
+    assert means[9:11] == pytest.approx([0.7, 0.65])
+    assert means[-1] == pytest.approx(0.5, abs=1e-3)
+
+
 def test_a_lost_object_is_found_again_with_its_id() -> None:
     frames = [moving(i) for i in range(6)] + [detections()] * 6 + [moving(9)] * 2
     assert walk(Tracker(TrackingConfig()), frames)[-1] == {1}

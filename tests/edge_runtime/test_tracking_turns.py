@@ -14,7 +14,7 @@ S = 1_000_000_000
 
 
 def track(id_: int, side_px: int = 20) -> Track:
-    return Track(id_, "car", 0.9, (0, 0, side_px, side_px), 0, 0, 9, confirmed=True, lost=False)
+    return Track(id_, "car", 0.9, 0.9, (0, 0, side_px, side_px), 0, 0, 9, confirmed=True, lost=False)
 
 
 def side(one: Track) -> float:
