@@ -17,6 +17,7 @@ from typing import Literal
 from edge_runtime import rules, settings
 from edge_runtime.datatypes import TamperKind
 from edge_runtime.errors import ConfigError
+from edge_runtime.rules import LabelConfig as LabelConfig
 from edge_runtime.rules import LineConfig as LineConfig
 from edge_runtime.rules import ParkingConfig as ParkingConfig
 from edge_runtime.rules import PlatesConfig as PlatesConfig
@@ -142,6 +143,11 @@ class IdentityConfig:
     min_side_px: int = setting(32, "faces whose shorter side has fewer pixels of the frame tell nothing", low=16)
     views: int = setting(3, "good views of a face before anything is said of it", low=1, high=8)
     tell_names: bool = setting(True, "events carry the name; false: only known or unknown")
+    active: str = setting("", 'local times it works, as "22:00-06:00" or "mon-fri 08:00-18:00; sat"; empty: always')
+    quiet: str = setting("", "local times it tells nothing, written alike; empty: none")
+
+    def __post_init__(self) -> None:
+        rules.check_hours(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +206,7 @@ class Config:
     events: EventsConfig = field(default_factory=EventsConfig)
     zones: tuple[ZoneConfig, ...] = ()
     lines: tuple[LineConfig, ...] = ()
+    labels: tuple[LabelConfig, ...] = ()
     slots: tuple[SlotConfig, ...] = ()
     parking: ParkingConfig = field(default_factory=ParkingConfig)
     tamper: TamperConfig = field(default_factory=TamperConfig)

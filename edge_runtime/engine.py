@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from edge_runtime.bundle.format import FORMAT
 from edge_runtime.bundle.reader import is_bundle, open_bundle
 from edge_runtime.decoding import DECODINGS, Decoding
-from edge_runtime.errors import ConfigError, FormatError, InferenceError, SignatureError, VersionError
-from edge_runtime.shipped import shipped
+from edge_runtime.errors import FormatError, InferenceError, SignatureError, VersionError
+from edge_runtime.shipped import shipped_model
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +122,13 @@ class OnnxEngine:
                 )
 
 
-def open_model(name_or_path: str, task: str) -> OnnxEngine:
+def open_model(name_or_path: str, task: str, field: str = "model") -> OnnxEngine:
     """The model called `name_or_path` among the shipped ones, a bundle before plain ONNX, or the file at that path.
+
+    Args:
+        name_or_path: without a dot or a slash it is a name.
+        task: what it must be for.
+        field: the setting that names it, for messages.
 
     Raises:
         BundleError: see `OnnxEngine`.
@@ -131,10 +136,7 @@ def open_model(name_or_path: str, task: str) -> OnnxEngine:
     """
     if "/" in name_or_path or "." in name_or_path:
         return OnnxEngine(Path(name_or_path).expanduser(), task)
-    try:
-        return OnnxEngine(shipped(f"{name_or_path}.edge"), task)
-    except ConfigError:
-        return OnnxEngine(shipped(f"{name_or_path}.onnx"), task)
+    return OnnxEngine(shipped_model(name_or_path, field), task)
 
 
 def open_session(

@@ -7,6 +7,7 @@ from edge_runtime.errors import ConfigError
 from edge_runtime.events.appearance import Moment
 from edge_runtime.events.explanation import Listener
 from edge_runtime.events.plates import Plates
+from edge_runtime.events.schedule import Hours
 from edge_runtime.plates.looker import PlateLooker, PlateNetworks
 from edge_runtime.plates.matching import plain
 from edge_runtime.rules import PlatesConfig
@@ -38,6 +39,7 @@ class PlateRecognition:
                 )
         self._looker = PlateLooker(networks, config.min_width_px)
         self._rule = Plates(config, listener)
+        self._hours = Hours(config.active, config.quiet)
 
     def update(self, picture: Picture, tracked: TrackerOutput, moment: Moment) -> list[Event]:
         """The events of one frame.
@@ -50,6 +52,9 @@ class PlateRecognition:
         Raises:
             InferenceError: a network failed.
         """
+        if self._hours.silent(moment.wall) is not None:
+            self._rule.finish()
+            return []
         seen = self._looker.look(picture, tracked.live, moment.at_ns, self._rule.wanted)
         return self._rule.update(tracked, [seen] if seen is not None else [], moment)
 

@@ -10,6 +10,7 @@ from edge_runtime.errors import ConfigError, EdgeRuntimeError
 from edge_runtime.events.appearance import Moment
 from edge_runtime.events.explanation import Listener
 from edge_runtime.events.identity import Identity, Verdict
+from edge_runtime.events.schedule import Hours
 from edge_runtime.identity.gallery import Gallery
 from edge_runtime.identity.reader import FaceNetworks, FaceReader
 from edge_runtime.identity.sealed import GalleryFile
@@ -41,6 +42,7 @@ class Recognition:
                 "or set identity.enabled = false"
             )
         self._read_ns, self._changed = 0, self._file.changed()
+        self._hours = Hours(config.identity.active, config.identity.quiet)
         self._reader = FaceReader(networks, config.identity.min_side_px)
         threshold = config.identity.threshold or adapter.threshold
         self._rule = Identity(config.identity, gallery, adapter.metric, threshold, listener)
@@ -56,6 +58,9 @@ class Recognition:
         Raises:
             InferenceError: a network failed.
         """
+        if self._hours.silent(moment.wall) is not None:
+            self._rule.finish()
+            return []
         self._reread(moment.at_ns)
         seen = self._reader.look(picture, tracked.live, moment.at_ns, self._rule.worth)
         return self._rule.update(tracked, [seen] if seen is not None else [], moment)

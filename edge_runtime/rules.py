@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 from edge_runtime import polygons
 from edge_runtime.events import schedule
@@ -26,13 +26,25 @@ SIDE_MIN_PX = 16
 SQUARE = ((0.1, 0.5), (0.6, 0.5), (0.6, 1.0), (0.1, 1.0))
 
 
+class Timed(Protocol):
+    """A rule that works at some times."""
+
+    @property
+    def active(self) -> str:
+        """When it works; empty: always."""
+
+    @property
+    def quiet(self) -> str:
+        """When it tells nothing; empty: never."""
+
+
 @dataclass(frozen=True, slots=True)
 class ZoneConfig:
     """An area that is entered and left by tracks: a track stands where the middle of its box's lower edge stands."""
 
     name: str = required("unique over zones, lines and slots; part of topics: a-z 0-9 _ -", example="path")
     points: tuple[Point, ...] = required("corners as shares of the frame, three or more", example=SQUARE)
-    labels: tuple[str, ...] = setting((), "who counts: labels of the models, or the group vehicle; empty: all")
+    labels: tuple[str, ...] = setting((), "who counts: labels of the models, or the group vehicle; empty: all but face")
     enter_s: float = setting(0.3, "inside this long before zone_enter", low=0)
     leave_s: float = setting(1.0, "outside this long before zone_leave", low=0)
     dwell_s: float = setting(0.0, "one dwell event when inside this long; 0: none", low=0)
@@ -41,11 +53,12 @@ class ZoneConfig:
     min_age_s: float = setting(0.0, "and be followed this long", low=0)
     cooldown_s: float = setting(0.0, "after a zone_leave of a label, no zone_enter of it for this long", low=0)
     active: str = setting("", 'local times it works, as "22:00-06:00" or "mon-fri 08:00-18:00; sat"; empty: always')
+    quiet: str = setting("", "local times it tells nothing, written alike; empty: none")
 
     def __post_init__(self) -> None:
         _check_name(self.name)
         _check_polygon(self.points)
-        _check_schedule(self.active)
+        check_hours(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +67,13 @@ class LineConfig:
 
     name: str = required("unique over zones, lines and slots; part of topics: a-z 0-9 _ -", example="gate")
     points: tuple[Point, ...] = required("its two ends a, b as shares of the frame", example=((0.2, 0.5), (0.8, 0.5)))
-    labels: tuple[str, ...] = setting((), "who counts: labels of the models, or the group vehicle; empty: all")
+    labels: tuple[str, ...] = setting((), "who counts: labels of the models, or the group vehicle; empty: all but face")
     min_score: float = setting(0.0, "a crossing track must be scored at least this, on average", low=0, high=1)
     min_side_px: int = setting(SIDE_MIN_PX, "and its shorter side have so many pixels of the full frame", low=0)
     min_age_s: float = setting(0.0, "and be followed this long", low=0)
+    cooldown_s: float = setting(0.0, "after a crossing, none of that label that way is told for so long", low=0)
     active: str = setting("", 'local times it works, as "22:00-06:00" or "mon-fri 08:00-18:00; sat"; empty: always')
+    quiet: str = setting("", "local times it tells nothing, written alike; empty: none")
 
     def __post_init__(self) -> None:
         _check_name(self.name)
@@ -68,7 +83,17 @@ class LineConfig:
         (x1, y1), (x2, y2) = self.points
         if max(abs(x2 - x1), abs(y2 - y1)) < LENGTH_MIN:
             raise ValueError(f"points = {toml(self.points)}: its ends are nearly one point; draw it longer")
-        _check_schedule(self.active)
+        check_hours(self)
+
+
+@dataclass(frozen=True, slots=True)
+class LabelConfig:
+    """What every zone and line asks of things of one label, beside what it asks itself."""
+
+    label: str = required("a label of the models, or the group vehicle", example="person")
+    min_score: float = setting(0.0, "scored at least this, on average", low=0, high=1)
+    min_side_px: int = setting(0, "its shorter side has so many pixels of the full frame", low=0)
+    min_age_s: float = setting(0.0, "followed this long", low=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +134,11 @@ class PlatesConfig:
     tell: Literal["listed", "read", "none"] = setting(
         "listed", "events carry: listed: the plate of the list, of others nothing | read: what was read | none: neither"
     )
+    active: str = setting("", 'local times it works, as "22:00-06:00" or "mon-fri 08:00-18:00; sat"; empty: always')
+    quiet: str = setting("", "local times it tells nothing, written alike; empty: none")
 
     def __post_init__(self) -> None:
+        check_hours(self)
         seen: dict[str, int] = {}
         for i, text in enumerate(self.allow):
             bare = plain(text)
@@ -122,18 +150,20 @@ class PlatesConfig:
 
 
 def check_names(tables: Sequence[tuple[str, Sequence[ZoneConfig | LineConfig | SlotConfig]]]) -> None:
-    """Refuse two rules of one name.
+    """Refuse two rules of one name; `-` and `_` are one where names become ids, as in Home Assistant.
 
     Raises:
         ValueError: which two, by list and position.
     """
-    taken: dict[str, str] = {}
+    taken: dict[str, tuple[str, str]] = {}
     for kind, rules in tables:
         for i, rule in enumerate(rules):
             where = f"{kind}[{i}].name"
-            if rule.name in taken:
-                raise ValueError(f"{where} = {toml(rule.name)}: {taken[rule.name]} has that name; give it another")
-            taken[rule.name] = where
+            plainly = rule.name.replace("-", "_")
+            other, name = taken.setdefault(plainly, (where, rule.name))
+            if other != where:
+                but = "" if name == rule.name else f", {toml(name)}, but for - and _"
+                raise ValueError(f"{where} = {toml(rule.name)}: {other} has that name{but}; give it another")
 
 
 def _check_name(name: str) -> None:
@@ -172,8 +202,14 @@ def _check_polygon(points: Sequence[Point]) -> None:
         raise ValueError(f"points = {toml(points)}: the area is next to nothing; draw it larger")
 
 
-def _check_schedule(text: str) -> None:
-    try:
-        schedule.parse(text)
-    except ValueError as error:
-        raise ValueError(f"active = {toml(text)}: {error}") from None
+def check_hours(rule: Timed) -> None:
+    """Refuse times that cannot be read.
+
+    Raises:
+        ValueError: which, and how it should be written.
+    """
+    for name, text in (("active", rule.active), ("quiet", rule.quiet)):
+        try:
+            schedule.parse(text)
+        except ValueError as error:
+            raise ValueError(f"{name} = {toml(text)}: {error}") from None

@@ -31,8 +31,11 @@ def check(config: Config) -> None:
     """
     topics_of(config)
     alone = config.pipeline.mode == "attention"
-    name, task = (config.attention.model, "attention") if alone else (config.detection.model, "detector")
-    EventEngine(config, open_model(name, task).facts.classes)
+    if alone:
+        engine = open_model(config.attention.model, "attention", "attention.model")
+    else:
+        engine = open_model(config.detection.model, "detector", "detection.model")
+    EventEngine(config, engine.facts.classes)
 
 
 def described(config: Config) -> Iterator[str]:

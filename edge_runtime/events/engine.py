@@ -8,7 +8,7 @@ from edge_runtime.config import Config
 from edge_runtime.datatypes import Direction, Event
 from edge_runtime.events.appearance import Appearance, Moment
 from edge_runtime.events.explanation import Explanation, Listener
-from edge_runtime.events.labels import counted
+from edge_runtime.events.labels import counted, demands
 from edge_runtime.events.lines import Line
 from edge_runtime.events.succession import Succession
 from edge_runtime.events.zones import Zone
@@ -63,17 +63,26 @@ class EventEngine:
         return {(line.config.name, direction): n for line in self._lines for direction, n in line.crossings.items()}
 
     def apply(self, config: Config, moment: Moment) -> list[Event]:
-        """Take other zones and lines; tracks go on. The zone_leave of zones that are gone or changed are told.
+        """Take other zones and lines; tracks go on, and so do zones and lines that keep their names.
+
+        Returns:
+            The zone_leave of zones that are gone, and of tracks that do not count any more.
 
         Raises:
             ConfigError: a rule counts a label that no model knows; the old rules stay in force.
         """
         zones, lines = self._made_zones(config), self._made_lines(config)
-        kept_zones = {zone.config: zone for zone in self._zones}
-        kept_lines = {line.config: line for line in self._lines}
-        events = [e for z in self._zones if z.config not in config.zones for e in z.finish(moment)]
-        self._zones = [kept_zones.get(zone.config, zone) for zone in zones]
-        self._lines = [kept_lines.get(line.config, line) for line in lines]
+        before = {zone.config.name: zone for zone in self._zones}
+        staying = {zone.name for zone in config.zones}
+        events = [e for name, zone in before.items() if name not in staying for e in zone.finish(moment)]
+        for zone in zones:
+            if zone.config.name in before:
+                events += zone.take_over(before[zone.config.name], moment)
+        lines_before = {line.config.name: line for line in self._lines}
+        for line in lines:
+            if line.config.name in lines_before:
+                line.take_over(lines_before[line.config.name])
+        self._zones, self._lines = zones, lines
         return events
 
     def finish(self, moment: Moment) -> list[Event]:
@@ -82,13 +91,15 @@ class EventEngine:
         return events + self._appearance.finish(moment)
 
     def _made_zones(self, config: Config) -> list[Zone]:
+        asked = demands(config.labels, self._classes)
         return [
-            Zone(zone, counted(zone.labels, self._classes, f"zones[{i}]"), self._explanation)
+            Zone(zone, counted(zone.labels, self._classes, f"zones[{i}]"), asked, self._explanation)
             for i, zone in enumerate(config.zones)
         ]
 
     def _made_lines(self, config: Config) -> list[Line]:
+        asked = demands(config.labels, self._classes)
         return [
-            Line(line, counted(line.labels, self._classes, f"lines[{i}]"), self._explanation)
+            Line(line, counted(line.labels, self._classes, f"lines[{i}]"), asked, self._explanation)
             for i, line in enumerate(config.lines)
         ]

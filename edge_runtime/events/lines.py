@@ -13,15 +13,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from edge_runtime.config import LineConfig
-from edge_runtime.datatypes import Direction, Event, Track
-from edge_runtime.events import schedule
+from edge_runtime.datatypes import Direction, Event, Track, group_of
 from edge_runtime.events.appearance import Moment, track_event
 from edge_runtime.events.explanation import Explanation
-from edge_runtime.events.fitness import unfit
+from edge_runtime.events.fitness import Demands, unfit
 from edge_runtime.events.footing import extent_px, ground_point
+from edge_runtime.events.schedule import Hours
 from edge_runtime.events.succession import GAP_S
 from edge_runtime.polygons import Point
-from edge_runtime.settings import toml
 from edge_runtime.tracking.tracker import TrackerOutput
 
 BAND = 0.05
@@ -112,16 +111,21 @@ class Line:
     Args:
         config: the line.
         counted: for each name that is counted, the labels of tracks it stands for.
+        demands: what is asked of each label's tracks beside what the line asks.
         explanation: told why.
     """
 
-    def __init__(self, config: LineConfig, counted: Mapping[str, frozenset[str]], explanation: Explanation) -> None:
+    def __init__(
+        self, config: LineConfig, counted: Mapping[str, frozenset[str]], demands: Demands, explanation: Explanation
+    ) -> None:
         self.config = config
         self.crossings: Counter[Direction] = Counter({"in": 0, "out": 0})
         self._rule = f"line {config.name}"
         self._labels = frozenset().union(*counted.values())
         self._explanation = explanation
-        self._schedule = schedule.parse(config.active)
+        self._demands = demands
+        self._hours = Hours(config.active, config.quiet)
+        self._told_ns: dict[tuple[str, Direction], int] = {}
         self._walks: dict[int, _Walk] = {}
 
     def update(self, output: TrackerOutput, moment: Moment, successors: Mapping[int, int]) -> list[Event]:
@@ -156,6 +160,11 @@ class Line:
                 del self._walks[id_]
                 self._explanation.forget(walk.track, self._rule)
         return events
+
+    def take_over(self, before: Line) -> None:
+        """Go on from the line of that name as it was before; its sides and counts only where it has not moved."""
+        if before.config.points == self.config.points:
+            self._walks, self._told_ns, self.crossings = before._walks, before._told_ns, before.crossings
 
     def _begun(self, track: Track, predecessor: int | None) -> _Walk:
         walk = _Walk(track)
@@ -212,15 +221,22 @@ class Line:
     def _told(self, track: Track, direction: Direction, moment: Moment) -> Event | None:
         """The event of a crossing, if the track counts and the line is active."""
         way = "left to right" if direction == "in" else "right to left"
-        why = unfit(track, moment, self._labels, self.config)
+        why = unfit(track, moment, self._labels, self.config, self._demands)
         if why is not None:
             self._note(track, moment, why.split()[0], f"crossed {way}, but {why}")
             return None
-        if not self._schedule.active(moment.wall):
-            text = f"crossed {way}, but outside its schedule {toml(self.config.active)}"
-            self._note(track, moment, "schedule", text)
+        silent = self._hours.silent(moment.wall)
+        if silent is not None:
+            self._note(track, moment, "schedule", f"crossed {way}, but {silent}")
             return None
         self.crossings[direction] += 1
+        key = group_of(track.label), direction
+        since_s = (moment.at_ns - self._told_ns.get(key, -(1 << 62))) / 1e9
+        if since_s < self.config.cooldown_s:
+            text = f"crossed {way}, but so did another {key[0]} {since_s:.2f} s ago"
+            self._note(track, moment, "cooldown", f"{text}; cooldown_s = {self.config.cooldown_s}")
+            return None
+        self._told_ns[key] = moment.at_ns
         text = f"line_cross {direction}: from {way}, score {track.score:.2f}"
         self._explanation.note(moment, track, self._rule, direction, text, fired=True)
         return track_event("line_cross", track, moment, line=self.config.name, direction=direction)

@@ -1,10 +1,12 @@
-"""When a rule is active: `22:00-06:00`, `mon-fri 08:00-18:00; sat 10:00-14:00`."""
+"""When a rule works and when it is quiet: `22:00-06:00`, `mon-fri 08:00-18:00; sat 10:00-14:00`."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 from datetime import datetime
+
+from edge_runtime.settings import toml
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 DAY_MIN = 24 * 60
@@ -28,7 +30,11 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """Stretches of the week, in the node's local time; no span at all: always."""
+    """Stretches of the week, in the node's local time.
+
+    Attributes:
+        spans: when the rule works; none at all: always.
+    """
 
     spans: tuple[Span, ...] = ()
 
@@ -42,6 +48,27 @@ class Schedule:
             or ((today - 1) % 7 in span.days and span.from_min <= minute + DAY_MIN < span.to_min)
             for span in self.spans
         )
+
+
+class Hours:
+    """When a rule tells something: within its `active` hours, but for its `quiet` ones.
+
+    Args:
+        active: see `parse`; empty: always.
+        quiet: the same; empty: never.
+    """
+
+    def __init__(self, active: str, quiet: str) -> None:
+        self._active, self._quiet = parse(active), parse(quiet)
+        self._texts = toml(active), toml(quiet)
+
+    def silent(self, wall: datetime | None) -> str | None:
+        """Why nothing is told at that local time, for a person; None: it works, as where nobody knows the time."""
+        if not self._active.active(wall):
+            return f"outside its schedule {self._texts[0]}"
+        if wall is not None and self._quiet.spans and self._quiet.active(wall):
+            return f"in its quiet hours {self._texts[1]}"
+        return None
 
 
 def parse(text: str) -> Schedule:

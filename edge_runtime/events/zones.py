@@ -12,13 +12,12 @@ from dataclasses import dataclass
 
 from edge_runtime import polygons
 from edge_runtime.config import ZoneConfig
-from edge_runtime.datatypes import Event, Track
-from edge_runtime.events import schedule
+from edge_runtime.datatypes import Event, Track, group_of
 from edge_runtime.events.appearance import Moment, track_event
 from edge_runtime.events.explanation import Explanation
-from edge_runtime.events.fitness import unfit
+from edge_runtime.events.fitness import Demands, unfit
 from edge_runtime.events.footing import ground_point, went_out
-from edge_runtime.settings import toml
+from edge_runtime.events.schedule import Hours
 from edge_runtime.tracking.tracker import TrackerOutput
 
 
@@ -58,24 +57,29 @@ class Zone:
     Args:
         config: the zone.
         counted: for each name that is counted, the labels of tracks it stands for.
+        demands: what is asked of each label's tracks beside what the zone asks.
         explanation: told why.
     """
 
-    def __init__(self, config: ZoneConfig, counted: Mapping[str, frozenset[str]], explanation: Explanation) -> None:
+    def __init__(
+        self, config: ZoneConfig, counted: Mapping[str, frozenset[str]], demands: Demands, explanation: Explanation
+    ) -> None:
         self.config = config
         self._rule = f"zone {config.name}"
         self._counted = counted
         self._labels = frozenset().union(*counted.values())
         self._explanation = explanation
-        self._schedule = schedule.parse(config.active)
+        self._demands = demands
+        self._hours = Hours(config.active, config.quiet)
         self._stays: dict[int, _Stay] = {}
         self._left_ns: dict[str, int] = {}
 
     def update(self, output: TrackerOutput, moment: Moment) -> list[Event]:
         """The events of one frame, in order of track."""
-        if not self._schedule.active(moment.wall):
+        silent = self._hours.silent(moment.wall)
+        if silent is not None:
             for track in output.live:
-                self._note(track, moment, "schedule", f"outside its schedule {toml(self.config.active)}")
+                self._note(track, moment, "schedule", silent)
             events = self.finish(moment)
             for track in output.ended:
                 self._explanation.forget(track, self._rule)
@@ -96,6 +100,20 @@ class Zone:
         """How many tracks are inside, by counted name; those whose zone_enter a cool-down holds back, too."""
         inside = [stay.label for stay in self._stays.values() if stay.label is not None]
         return {name: sum(label in labels for label in inside) for name, labels in self._counted.items()}
+
+    def take_over(self, before: Zone, moment: Moment) -> list[Event]:
+        """Go on from the zone of that name as it was drawn before: who was inside it is still, or leaves in time.
+
+        Returns:
+            The zone_leave of tracks that do not count any more.
+        """
+        self._stays, self._left_ns, events = before._stays, before._left_ns, []
+        for id_, stay in self._stays.items():
+            if stay.label is not None and stay.label not in self._labels:
+                until_ns = stay.track.seen_ns if stay.outside_ns is None else stay.outside_ns
+                events += self._leave(stay, moment, until_ns, f"{stay.label} does not count here any more")
+                self._stays[id_] = _Stay(stay.track, stay.seen, moment.at_ns, over=stay.over)
+        return events
 
     def finish(self, moment: Moment) -> list[Event]:
         """The zone_leave of all that were told of."""
@@ -132,6 +150,12 @@ class Zone:
             return self._leaving(stay, moment)
         return []
 
+    def _name_of(self, label: str) -> str:
+        """The name under which a label counts: `vehicle` for a car where vehicles are counted, or all there is."""
+        if not self.config.labels:
+            return group_of(label)
+        return next((name for name, labels in self._counted.items() if label in labels), label)
+
     def _contains(self, track: Track, moment: Moment) -> bool:
         x, y = ground_point(track, moment.frame_wh)
         w, h = moment.frame_wh
@@ -140,7 +164,7 @@ class Zone:
     def _entering(self, stay: _Stay, moment: Moment, since_ns: int, *, inside: bool) -> list[Event]:
         """One frame of a track that has not entered; `since_ns`: the one before."""
         track, c = stay.track, self.config
-        why = unfit(track, moment, self._labels, c) if inside else None
+        why = unfit(track, moment, self._labels, c, self._demands) if inside else None
         if not inside or why is not None:
             if stay.inside_ns is not None and not inside:
                 after_s = (moment.at_ns - stay.inside_ns) / 1e9
@@ -180,9 +204,10 @@ class Zone:
         inside_s = (moment.at_ns - stay.inside_ns) / 1e9
         events = []
         if not stay.told:
-            since_s = (moment.at_ns - self._left_ns.get(stay.label, -(1 << 62))) / 1e9
+            since_s = (moment.at_ns - self._left_ns.get(self._name_of(stay.label), -(1 << 62))) / 1e9
             if since_s < c.cooldown_s:
-                self._note(track, moment, "cooldown", f"inside, but another {stay.label} left {since_s:.2f} s ago; "
+                another = f"another {self._name_of(stay.label)} left {since_s:.2f} s ago"
+                self._note(track, moment, "cooldown", f"inside, but {another}; "
                            f"cooldown_s = {c.cooldown_s}")  # fmt: skip
                 return []
             stay.told = True
@@ -216,7 +241,7 @@ class Zone:
         if not stay.told:
             return []
         dwell_s = max(outside_ns - stay.inside_ns, 0) / 1e9
-        self._left_ns[stay.label] = moment.at_ns
+        self._left_ns[self._name_of(stay.label)] = moment.at_ns
         self._fire(stay.track, moment, f"zone_leave: {why}, after {dwell_s:.2f} s inside")
         return [track_event("zone_leave", stay.track, moment, zone=self.config.name, dwell_s=dwell_s)]
 

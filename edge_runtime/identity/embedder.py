@@ -22,7 +22,7 @@ from edge_runtime.errors import FormatError, InferenceError
 from edge_runtime.identity.alignment import Points
 from edge_runtime.imaging.blob import blob
 from edge_runtime.settings import required, setting
-from edge_runtime.shipped import shipped
+from edge_runtime.shipped import shipped_model
 
 Embedding = NDArray[np.float32]
 """float32 [d]; of length 1 where the metric is cosine."""
@@ -149,4 +149,4 @@ def open_embedder(name_or_path: str) -> OnnxEmbedder:
     """
     if "/" in name_or_path or "." in name_or_path:
         return OnnxEmbedder(Path(name_or_path).expanduser())
-    return OnnxEmbedder(shipped(f"{name_or_path}.edge"))
+    return OnnxEmbedder(shipped_model(name_or_path, "identity.embedder"))

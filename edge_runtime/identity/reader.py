@@ -55,7 +55,8 @@ class FaceNetworks:
             BundleError: a model cannot be used.
         """
         finder = FaceFinder(open_model(FINDER, "attention"))
-        return FaceNetworks(finder, LandmarkHead(open_model(config.landmarks, TASK)), open_embedder(config.embedder))
+        head = LandmarkHead(open_model(config.landmarks, TASK, "identity.landmarks"))
+        return FaceNetworks(finder, head, open_embedder(config.embedder))
 
 
 class FaceReader:

@@ -222,4 +222,4 @@ def open_finder(name_or_path: str) -> Finder:
     path = Path(name_or_path).expanduser()
     if ("/" in name_or_path or "." in name_or_path) and adapter_path(path).is_file():
         return AdaptedFinder(path)
-    return PlateFinder(open_model(name_or_path, "detector"))
+    return PlateFinder(open_model(name_or_path, "detector", FIELD))

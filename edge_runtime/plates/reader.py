@@ -14,7 +14,7 @@ from edge_runtime.errors import ConfigError, FormatError
 from edge_runtime.plates.adapter import WANTS, ReaderAdapter
 from edge_runtime.plates.reading import BLANK, F32, Reading, read_slots, read_steps
 from edge_runtime.plates.session import AdaptedNetwork
-from edge_runtime.shipped import shipped
+from edge_runtime.shipped import shipped_model
 
 FIELD = "plates.reader"
 
@@ -98,4 +98,4 @@ def open_reader(name_or_path: str) -> PlateReader:
         )
     if "/" in name_or_path or "." in name_or_path:
         return PlateReader(Path(name_or_path).expanduser())
-    return PlateReader(shipped(f"{name_or_path}.edge"))
+    return PlateReader(shipped_model(name_or_path, FIELD))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 
 from hypothesis import event, given, settings
@@ -11,7 +12,7 @@ from edge_runtime.config import Config, LineConfig
 from edge_runtime.datatypes import Track
 from edge_runtime.events.engine import EventEngine
 from edge_runtime.events.explanation import Note
-from tests.tracks import CLASSES, Stage, standing
+from tests.tracks import CLASSES, Stage, moment, standing
 
 # Drawn from left to right: its left-hand side is up on the picture, its right-hand side is down.
 GATE = LineConfig("gate", ((0.2, 0.5), (0.8, 0.5)))
@@ -190,6 +191,30 @@ def test_labels_and_schedules_filter_but_sides_are_followed_all_the_same() -> No
     assert s.events == []
     s.frame(0.2, [standing(1, 500, 200, 0.2, label="car"), standing(2, 400, 200, 0.2)], wall=night)
     assert [(e.track.label if e.track else "", e.direction) for e in s.events] == [("car", "out")]
+
+
+def test_a_cool_down_tells_one_of_several_crossings_and_counts_them_all() -> None:
+    s = stage(LineConfig("gate", GATE.points, cooldown_s=10.0))
+    for i, y in enumerate((200, 300, 200)):
+        s.frame(i / 10, [standing(1, 400, y, i / 10, label="car"), standing(2, 600, y, i / 10, label="truck")])
+    assert [(e.direction, e.track and e.track.id) for e in s.events] == [("in", 1), ("out", 1)]
+    assert s.engine.crossings() == {("gate", "in"): 2, ("gate", "out"): 2}
+
+
+def test_somebody_with_a_face_crosses_once() -> None:
+    s = stage(GATE)
+    for i, y in enumerate((200, 300)):
+        s.frame(i / 10, [standing(1, 400, y, i / 10), standing(2, 400, y - 20, i / 10, label="face")])
+    assert s.engine.crossings() == {("gate", "in"): 1, ("gate", "out"): 0}
+
+
+def test_a_line_that_is_edited_keeps_its_sides_and_counts_until_it_is_moved() -> None:
+    s = stage(GATE)
+    s.frame(0.0, [standing(1, 400, 200, 0.0)])
+    s.engine.apply(Config(lines=(replace(GATE, min_age_s=0.05),)), moment(0.05))
+    assert [e.direction for e in s.frame(0.1, [standing(1, 400, 300, 0.1)])] == ["in"]
+    s.engine.apply(Config(lines=(replace(GATE, points=((0.0, 0.9), (1.0, 0.9))),)), moment(0.2))
+    assert s.engine.crossings() == {("gate", "in"): 0, ("gate", "out"): 0}
 
 
 def test_an_unfit_track_crosses_nothing() -> None:

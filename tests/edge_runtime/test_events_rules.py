@@ -67,6 +67,16 @@ def load(tmp_path: Path, text: str) -> config.Config:
             f'[[lines]]\nname = "gate"\n{LINE}\nactive = "22-06"',
             'lines[0].active = "22-06": "22-06" is no span of time; write "22:00-06:00" or "mon-fri',
         ),
+        (
+            f'[[zones]]\nname = "front-door"\n{SQUARE}\n[[slots]]\nname = "front_door"\n{SQUARE}',
+            'slots[0].name = "front_door": zones[0].name has that name, "front-door", but for - and _; give it another',
+        ),
+        (
+            f'[[zones]]\nname = "path"\n{SQUARE}\nquiet = "late"',
+            'zones[0].quiet = "late": "late" is no day; days are mon, tue',
+        ),
+        ('[identity]\nquiet = "22-06"', 'identity.quiet = "22-06": "22-06" is no span of time'),
+        ('[plates]\nactive = "8"', 'plates.active = "8": "8" is no span of time'),
         (f'[[lines]]\nname = "gate"\n{LINE}\nactive = "mon-fry 08:00-09:00"', '"fry" is no day; days are mon, tue'),
         (
             '[[lines]]\nname = "gate"\npoints = [[0.1, 0.1], [0.2, 0.2], [0.3, 0.1]]',

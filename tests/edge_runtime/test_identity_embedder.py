@@ -102,7 +102,9 @@ def test_a_model_without_an_adapter_is_refused_with_what_to_write(tmp_path: Path
         OnnxEmbedder(mean_of_channels(tmp_path / "means.onnx"))
     with pytest.raises(FormatError, match=r"no such model file; check identity\.embedder"):
         open_embedder(str(tmp_path / "nothing.onnx"))
-    with pytest.raises(ConfigError, match=r"my_embedder\.edge: not shipped"):
+    with pytest.raises(
+        ConfigError, match=r'identity\.embedder = "my_embedder": not shipped .*; did you mean face_embedder'
+    ):
         open_embedder("my_embedder")
 
 

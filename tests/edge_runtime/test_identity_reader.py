@@ -138,5 +138,5 @@ def test_the_shipped_cropper_finds_the_face_of_a_photo_whatever_its_size() -> No
 
 
 def test_the_networks_are_named_where_one_is_missing() -> None:
-    with pytest.raises(ConfigError, match=r"no_points\.onnx: not shipped"):
+    with pytest.raises(ConfigError, match=r'identity\.landmarks = "no_points": not shipped'):
         FaceNetworks.of(IdentityConfig(landmarks="no_points"))

@@ -66,7 +66,10 @@ def test_no_reader_no_finder_no_adapter_and_no_file_are_refused_with_what_to_do(
         open_reader("")
     with pytest.raises(ConfigError, match=r"plates.finder is empty: .* take \"plate_finder\""):
         open_finder("")
-    with pytest.raises(ConfigError, match="not shipped with this program"):
+    with pytest.raises(
+        ConfigError,
+        match=r'plates\.reader = "plate_reeder": not shipped .*; did you mean plate_reader',
+    ):
         open_reader("plate_reeder")
     bare = write_striped_reader(tmp_path / "ocr.onnx")
     (tmp_path / "ocr.adapter.toml").unlink()

@@ -151,4 +151,4 @@ def test_a_node_that_shall_know_persons_and_knows_none_does_not_start(
         capsys.readouterr().err
     )
     assert main([*run, *settings, "--set", "identity.embedder=no_such_embedder"]) == 2
-    assert "no_such_embedder.edge: not shipped with this program" in capsys.readouterr().err
+    assert 'identity.embedder = "no_such_embedder": not shipped with this program' in capsys.readouterr().err
