@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 
 import cv2
 import numpy as np
@@ -13,10 +14,12 @@ from numpy.typing import NDArray
 from edge_runtime.config import PlatesConfig
 from edge_runtime.datatypes import BgrImage, Picture, Track, Yuv420
 from edge_runtime.errors import ConfigError
+from edge_runtime.events.appearance import Moment
 from edge_runtime.plate_recognition import PlateRecognition
 from edge_runtime.plates.finder import plate_in
 from edge_runtime.plates.looker import EVERY_S, PlateLooker, PlateNetworks
 from edge_runtime.plates.reading import Reading
+from edge_runtime.tracking.tracker import TrackerOutput
 
 Box = tuple[float, float, float, float]
 CAR: Box = (100, 100, 300, 220)
@@ -151,3 +154,15 @@ def test_a_listed_plate_that_the_reader_cannot_read_is_refused() -> None:
         ConfigError, match=r'plates.allow\[1\] = "\S+ A 45": plate_reader cannot read .; leave it out, as in "45"'
     ):
         PlateRecognition(config, networks())
+
+
+def test_in_its_quiet_hours_no_plate_is_looked_for() -> None:
+    nets = networks()
+    plates = PlateRecognition(PlatesConfig(enabled=True, quiet="22:00-06:00", readings=1), nets)
+    picture, seen = scene((150, 180, 230, 200)), TrackerOutput((track(1),), ())
+    night, day = datetime(2026, 11, 24, 23), datetime(2026, 11, 25, 7)
+    told = [plates.update(picture, seen, Moment(i * 10**9, None, (700, 400), night)) for i in range(5)]
+    assert (told, nets.finder.looked) == ([[]] * 5, 0)  # type: ignore[attr-defined]
+    for i in range(5, 10):
+        told.append(plates.update(picture, seen, Moment(i * 10**9, None, (700, 400), day)))
+    assert sum(map(len, told)) == 1
