@@ -12,7 +12,7 @@ FIGURES = ("ap8", "ap16", "ap32", "crop_recall8", "crop_recall16")
 NAMES = ("AP8", "AP16", "AP32", "crop recall 8", "16")
 CREDIT = (
     "Clips: intel-iot-devkit/sample-videos, CC BY 4.0; boxes drawn in. Regions of attention are dashed, windows that\n"
-    "are cropped dotted, boxes scored 0.4 or more solid. Made with `--pictures`."
+    "are cropped dotted, tracks solid, as the node shows them. Made with `--pictures`."
 )
 INTRODUCTION = """\
 `python -m tests.benchmarks.leaderboard` makes this part from what it has measured (`leaderboard.json`). Ours are bold.
