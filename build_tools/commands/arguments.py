@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 
 
 def size_wh(text: str) -> tuple[int, int]:
@@ -18,3 +19,14 @@ def positive(text: str) -> int:
     if not (text.isdecimal() and int(text) >= 1):
         raise argparse.ArgumentTypeError(f"{text}: must be a whole number of at least 1")
     return int(text)
+
+
+def share(text: str) -> float:
+    """A number from 0 to 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value <= 1:  # which NaN is not either
+        raise argparse.ArgumentTypeError(f"{text}: must be a number from 0 to 1")
+    return value

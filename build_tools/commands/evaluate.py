@@ -7,8 +7,8 @@ import json
 import sys
 from pathlib import Path
 
-from build_tools.commands.arguments import positive, size_wh
-from build_tools.errors import RecipeError
+from build_tools.commands.arguments import positive, share, size_wh
+from build_tools.errors import DataError, ModelError, RecipeError
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -21,7 +21,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     evaluate.add_argument("--size", type=size_wh, default=(320, 240), metavar="WxH", help="input size (320x240)")
     evaluate.add_argument("--group", action="append", default=[], metavar="NAME=A,B", help="count labels together")
     evaluate.add_argument("--budget", type=positive, default=8, help="crops a picture at the most (8)")
-    evaluate.add_argument("--region-score", type=float, help="regions scored below this are not cropped")
+    evaluate.add_argument("--region-score", type=share, help="regions scored below this are not cropped (0.25)")
     digits = evaluate.add_argument_group("digits")
     digits.add_argument("--mnist", type=Path, metavar="DIR", help="MNIST's folder: error in percent, bytes")
     digits.add_argument(
@@ -67,11 +67,27 @@ def run(args: argparse.Namespace) -> int:
     if args.region_score is not None:
         attention = replace(attention, score_min=args.region_score)
     subject = Subject(args.model, args.detector, args.size, replace(CroppingConfig(), budget=args.budget), attention)
+    _check_files(args)
     samples, groups = read_pack(args.data, args.images), dict(parse_group(g) for g in args.group)
+    if missing := [s.path.name for s in samples if not s.path.is_file()]:
+        raise DataError(
+            f"--images {args.images}: {len(missing)} of the {len(samples)} pictures that {args.data} names are not "
+            f"there, as {missing[0]}; give the folder that its file names are relative to"
+        )
     with tqdm(total=len(samples), desc="evaluating", unit="picture", disable=not sys.stderr.isatty()) as bar:
         found = evaluate(subject, samples, groups, bar.update)
     print(json.dumps(found, indent=1) if args.json else _table(found))
     return 0
+
+
+def _check_files(args: argparse.Namespace) -> None:
+    """Say which argument names something that is not there."""
+    if not args.images.is_dir():
+        raise DataError(f"--images {args.images}: no such folder; give the one that holds the pictures of {args.data}")
+    if not args.model.is_file():
+        raise ModelError(f"MODEL {args.model}: no such file; check the path")
+    if args.detector is not None and not args.detector.is_file():
+        raise ModelError(f"--detector {args.detector}: no such file; check the path")
 
 
 def _digits(args: argparse.Namespace) -> int:
@@ -167,4 +183,12 @@ def _table(found: dict) -> str:  # type: ignore[type-arg]
     lines.append(
         f"{found['images']} pictures at {'x'.join(map(str, found['input_wh']))}, {found['model_bytes']:,} bytes"
     )
+    lines += [_left_out(name, told, found["images"]) for name, told in found["skipped"].items()]
     return "\n".join(lines)
+
+
+def _left_out(name: str, told: dict, images: int) -> str:  # type: ignore[type-arg]
+    """Why pictures did not count for a class or group, and the group that they would count for."""
+    lacking, rest = told["unlabelled"], [m for m in told["group"] if m not in told["unlabelled"]]
+    line = f"{name}: {told['images']} of {images} pictures left out, as {' and '.join(lacking)} is not labelled in them"
+    return f"{line}; to count them: --group {name}={','.join(rest)}" if rest else line

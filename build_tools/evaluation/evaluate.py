@@ -76,7 +76,7 @@ def measure(
     look: Looker, names: Sequence[str], samples: Sequence[Sample], groups: dict[str, tuple[str, ...]],
     size_wh: tuple[int, int], progress: Callable[[int], None],
 ) -> dict[str, object]:  # fmt: skip
-    """All figures of anything that looks at frames.
+    """All figures of anything that looks at frames; `skipped` says which pictures told nothing of a class, and why.
 
     Args:
         look: from a frame, detections scored `SCORE_MIN` or more and the windows that would be cropped.
@@ -99,14 +99,16 @@ def measure(
             "use --group"
         )
     per_class: dict[str, list[Scored]] = {name: [] for name in sorted(classes)}
+    unlabelled: dict[str, list[set[str]]] = {name: [] for name in per_class}
     for sample in samples:
         bgr = read_bgr(sample)
         found, windows = look(Frame(bgr, make_lores(bgr, size_wh), 0, 0))
         scale = letterbox_scale(sample.size_wh, size_wh)
         for name, items in per_class.items():
             members = groups.get(name, (name,))
-            if any(m in sample.unknown for m in members if m in labelled):
-                continue  # nothing is known of this class here: neither truths nor false alarms
+            if unknown := labelled & sample.unknown & set(members):
+                unlabelled[name].append(unknown)
+                continue  # not all is known of this class here: neither truths nor false alarms
             items.append(_scored(sample, members, found, name, groups, windows, scale))
         progress(1)
     return {
@@ -114,6 +116,11 @@ def measure(
         "images": len(samples),
         "input_wh": list(size_wh),
         "classes": sorted(classes),
+        "skipped": {
+            name: {"images": len(labels), "unlabelled": sorted(set().union(*labels)), "group": groups.get(name, [name])}
+            for name, labels in unlabelled.items()
+            if labels
+        },
     }
 
 

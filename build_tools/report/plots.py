@@ -8,13 +8,21 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
 
 from build_tools.evaluation.verification import Curve
 
 
 def curves(history: list[dict[str, float]], path: Path, title: str) -> None:
     """Losses and validation AP over epochs of a detector, as PNG at `path`."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
+    figure = curves_figure(history, title)
+    figure.savefig(path, dpi=90)
+    plt.close(figure)
+
+
+def curves_figure(history: list[dict[str, float]], title: str) -> Figure:
+    """The same, not yet saved; the caller closes it."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.5), layout="constrained")
     for key in ("heat", "box"):
         left.plot([r["epoch"] for r in history], [r[key] for r in history], label=f"{key} loss")
     left.set_yscale("log")
@@ -27,10 +35,10 @@ def curves(history: list[dict[str, float]], path: Path, title: str) -> None:
         axis.set_xlabel("epoch")
         axis.grid(alpha=0.3)
         if axis.get_legend_handles_labels()[0]:
-            axis.legend()
+            # Below the axes: no corner stays free of the curves of eight classes.
+            axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=4, frameon=False)
     figure.suptitle(title)
-    figure.savefig(path, dpi=90)
-    plt.close(figure)
+    return figure
 
 
 def verification_curves(curves: dict[str, Curve], path: Path, title: str) -> None:

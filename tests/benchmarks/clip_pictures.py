@@ -1,32 +1,32 @@
-"""Draws what our attention and detector see on the clips whose licence lets pictures be shown (CC BY).
+"""Draws what the node sees on the clips whose licence lets pictures be shown (CC BY).
 
-Regions of attention are dashed, windows that are cropped dotted, the detector's boxes solid with their scores.
+The clip runs through the pipeline up to the moment, so that a picture shows what a node would: regions of attention are
+dashed, windows that are cropped dotted, tracks that it tells of solid with their scores.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
-import numpy as np
 
-from edge_runtime.attention.network import AttentionNetwork
-from edge_runtime.config import AttentionConfig, CroppingConfig, DetectionConfig
-from edge_runtime.cropping.planner import plan_windows
-from edge_runtime.datatypes import BgrImage, Detections, Frame, Track
-from edge_runtime.detection.detector import CropDetector
-from edge_runtime.engine import open_model
+from edge_runtime.capture.source import open_source
+from edge_runtime.clock import SystemClock
+from edge_runtime.config import Config, PipelineConfig
+from edge_runtime.datatypes import BgrImage
+from edge_runtime.health import Health
+from edge_runtime.imaging.colour import to_bgr
 from edge_runtime.imaging.draw import annotate
-from edge_runtime.imaging.lores import make_lores
+from edge_runtime.pipeline import Outcome, Pipeline
 
 FREE = "CC BY"
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """What is drawn: a clip's moment, and the models that look at it by name; no detector: attention alone."""
+    """What is drawn: a clip's moment, and the models that look at it by name; no detector: mode `attention`."""
 
     name: str
     clip: str
@@ -44,9 +44,6 @@ PICTURES = (
     Picture("three_people_faces", "three_people_approach.mp4", 2.5, FACES, None),
     Picture("three_people_far_faces", "three_people_approach.mp4", 0.4, FACES, None),
 )
-LORES_WH = (320, 240)
-SCORE_MIN = 0.4
-"""Boxes scored below this are not drawn, as no track starts from them."""
 MAX_BYTES = 60_000
 
 
@@ -59,32 +56,41 @@ def draw_clips(clips: Path, models: Path) -> list[Path]:
             raise SystemExit(f"{picture.clip}: {licences[picture.clip]} does not let its pictures be shown")
         if any((models / f"{picture.attention}{suffix}").is_file() for suffix in (".edge", ".onnx")):
             path = models / f"clip_{picture.name}.jpg"
-            path.write_bytes(small_jpeg(drawn(picture, frame_at(clips / picture.clip, picture.moment_s))))
+            path.write_bytes(small_jpeg(drawn(picture, clips)))
             written.append(path)
     return written
 
 
-def drawn(picture: Picture, bgr: BgrImage) -> BgrImage:
-    """The frame with what attention and detector see in it."""
-    cropping = CroppingConfig()
-    frame = Frame(bgr, make_lores(bgr, LORES_WH), 0, 0)
-    regions = AttentionNetwork(open_model(picture.attention, "attention"), AttentionConfig())(frame)
-    if picture.detector is None:
-        return annotate(bgr, None, None, _as_tracks(regions))
-    detector = CropDetector(open_model(picture.detector, "detector"), DetectionConfig(), cropping.budget)
-    plan = plan_windows(regions, (), frame.size_wh, detector.crop_px, cropping)
-    return annotate(bgr, regions, plan, _as_tracks(detector(frame.main, plan, frame.size_wh)))
+def drawn(picture: Picture, clips: Path) -> BgrImage:
+    """The clip's frame at the moment, as the node's page and recording show it."""
+    bgr, outcome = seen(picture, clips)
+    return annotate(bgr, outcome.regions, outcome.plan, outcome.tracks)
 
 
-def frame_at(clip: Path, seconds: float) -> BgrImage:
-    """The clip's picture at a moment, BGR."""
-    video = cv2.VideoCapture(str(clip))
-    video.set(cv2.CAP_PROP_POS_MSEC, seconds * 1000)
-    good, bgr = video.read()
-    video.release()
-    if not good:
-        raise SystemExit(f"{clip}: no picture at {seconds} s")
-    return np.asarray(bgr, np.uint8)
+def seen(picture: Picture, clips: Path) -> tuple[BgrImage, Outcome]:
+    """The frame at the moment and what the pipeline made of it, with default settings, from the clip's beginning on."""
+    config = settings(picture, clips)
+    clock = SystemClock()
+    with open_source(config.camera, clock, loop=False, paced=False, start_ns=0) as source:
+        pipeline = Pipeline(config, Health(clock))
+        while (frame := source.read()) is not None:
+            outcome = pipeline.process(frame)
+            if frame.captured_ns >= picture.moment_s * 1e9:
+                return to_bgr(frame.main), outcome
+            frame.release()
+    raise SystemExit(f"{picture.clip}: no picture at {picture.moment_s} s")
+
+
+def settings(picture: Picture, clips: Path) -> Config:
+    """The default ones, but for the clip and the models."""
+    plain = Config()
+    return replace(
+        plain,
+        camera=replace(plain.camera, source=str(clips / picture.clip)),
+        pipeline=PipelineConfig("crops" if picture.detector else "attention"),
+        attention=replace(plain.attention, model=picture.attention),
+        detection=replace(plain.detection, model=picture.detector or plain.detection.model),
+    )
 
 
 def small_jpeg(bgr: BgrImage) -> bytes:
@@ -94,17 +100,3 @@ def small_jpeg(bgr: BgrImage) -> bytes:
         if len(code) <= MAX_BYTES:
             return code
     raise SystemExit(f"a picture of {bgr.shape} does not fit into {MAX_BYTES:,} bytes")
-
-
-def _as_tracks(found: Detections) -> list[Track]:
-    """As if each had been seen often enough to be told of."""
-    sure = found.select(found.scores >= SCORE_MIN)
-    return [
-        Track(i + 1, sure.name(i), score, score, _box(sure, i), 0, 0, 1, confirmed=True, lost=False)
-        for i, score in enumerate(sure.scores.tolist())
-    ]
-
-
-def _box(found: Detections, i: int) -> tuple[float, float, float, float]:
-    x1, y1, x2, y2 = found.boxes[i].tolist()
-    return x1, y1, x2, y2

@@ -21,7 +21,8 @@ from build_tools.data.coco import Sample, read_pack
 from build_tools.evaluation.latency import WARM_UP_ROUNDS
 from edge_runtime.bench.interleaved import interleaved, quiet_clock
 from tests.benchmarks.contestants import Contestant, Size, contestants, digest
-from tests.benchmarks.leaderboard_page import plot, rewrite
+from tests.benchmarks.leaderboard_page import rewrite
+from tests.benchmarks.leaderboard_plots import plot
 
 MODELS = Path(__file__).parents[2] / "models"
 BASELINE = "yunet_s"
@@ -118,7 +119,7 @@ def _ratios(one: Contestant, baseline: Contestant, size: Size) -> dict[str, floa
     timed = [("", baseline.runs(size)[""]), *runs.items()]
     with tqdm(total=ROUNDS + WARM_UP_ROUNDS, desc=f"timing {one.name}", leave=False) as bar:
         timings = interleaved(timed, ROUNDS, bar.update, quiet_clock(1))
-    return {name: round(t.ratio, 3) for (name, _), t in zip(timed[1:], timings[1:], strict=True)}
+    return {name: t.ratio for (name, _), t in zip(timed[1:], timings[1:], strict=True)}
 
 
 def _faces(one: Contestant, size: Size, data: Path) -> Row:
@@ -142,7 +143,8 @@ def _figures(one: Contestant, samples: Sequence[Sample], size: Size) -> dict[str
 
 
 def _kept(row: Row) -> Row:
-    return {key: round(row[key], 4) for key in KEPT if key in row}
+    """As measured: the page rounds, and what is rounded twice comes out wrong now and then."""
+    return {key: row[key] for key in KEPT if key in row}
 
 
 if __name__ == "__main__":

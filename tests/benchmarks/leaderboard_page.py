@@ -1,4 +1,4 @@
-"""The leaderboard as tables between two markers of `models/README.md`, and as plots beside it."""
+"""The leaderboard as tables between two markers of `models/README.md`."""
 
 from __future__ import annotations
 
@@ -6,29 +6,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
-from matplotlib.axes import Axes
-
 Row = dict[str, Any]
 BEGIN, END = "<!-- leaderboard -->", "<!-- end of leaderboard -->"
 FIGURES = ("ap8", "ap16", "ap32", "crop_recall8", "crop_recall16")
 NAMES = ("AP8", "AP16", "AP32", "crop recall 8", "16")
-INK, OURS, THEIRS = "#333333", "#d55e00", "#0072b2"
 CREDIT = (
     "Clips: intel-iot-devkit/sample-videos, CC BY 4.0; boxes drawn in. Regions of attention are dashed, windows that\n"
-    "are cropped dotted, boxes scored 0.4 or more solid. Made with `--pictures`."
+    "are cropped dotted, tracks solid, as the node shows them. Made with `--pictures`."
 )
-BUDGET_BYTES = 44_000
-DOT_PX = 6
-"""Half a dot's width on the plot."""
-TIME_TICKS = (0.5, 1, 2, 4, 8, 16)
 INTRODUCTION = """\
 `python -m tests.benchmarks.leaderboard` makes this part from what it has measured (`leaderboard.json`). Ours are bold.
 
-- Time: over yunet_s at the same size, in the same rounds, on one thread; networks alone, without decoding.
+- Time: over yunet_s at the same size, in the same rounds, on one thread; networks alone, without decoding. Attention
+  with a detector: with one crop a picture and with four; its AP is that with as many as it asks for, at most 8.
 - M MAC: millions of multiplications; of attention with a detector: with one crop.
 - AP8, AP16, AP32: at IoU 0.5, over all points, of objects whose shorter side is at least so many pixels when the
   picture is fitted into the size.
@@ -108,76 +98,3 @@ def _by_bytes(rows: Sequence[Row]) -> list[Row]:
 def _table(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
     rule = ["---", *["---:"] * (len(head) - 1)]
     return "\n".join("| " + " | ".join(line) + " |" for line in (head, rule, *body)) + "\n"
-
-
-def plot(folder: Path, rows: Sequence[Row]) -> None:
-    """`leaderboard_bytes.png` and `leaderboard_time.png` in `folder`: AP8 of faces, and of persons and vehicles."""
-    scenes = [r for r in rows if r.get("scenes")]
-    panels: list[tuple[str, list[tuple[Row, float]]]] = [
-        ("faces, 320x240", [(r, r["faces 320x240"]["ap8"]) for r in rows if "faces 320x240" in r]),
-        ("persons and vehicles, mean of both halves", [(r, _scene_mean(r)) for r in scenes]),
-    ]
-    for file, label in (("bytes", "bytes of the file"), ("time", "time over yunet_s at 320x240, one thread")):
-        figure, axes = plt.subplots(1, len(panels), figsize=(11, 4.6), layout="constrained")
-        for axis, (title, points) in zip(axes, panels, strict=True):
-            axis.set_title(title, color=INK)
-            axis.set_xscale("log")
-            axis.set_xlabel(label)
-            axis.set_ylabel("AP8")
-            axis.set_ylim(0, 1)
-            axis.grid(alpha=0.3)
-            if file == "time":
-                axis.set_xticks(TIME_TICKS, [f"{t:g}" for t in TIME_TICKS])
-                axis.minorticks_off()
-            else:
-                axis.axvline(BUDGET_BYTES, color=OURS, alpha=0.5, ls="--", lw=1)
-                axis.text(BUDGET_BYTES, 0.985, " 44,000 bytes", color=OURS, fontsize=8, va="top")
-            _points(axis, [(_across(r, file), ap, r["name"], r["ours"]) for r, ap in points])
-        figure.savefig(folder / f"leaderboard_{file}.png", dpi=90)
-        plt.close(figure)
-
-
-def _scene_mean(row: Row) -> float:
-    values = [figures["ap8"] for half in row["scenes"].values() for figures in half.values() if "ap8" in figures]
-    return float(sum(values) / len(values))
-
-
-def _across(row: Row, file: str) -> float:
-    return float(row["bytes"] if file == "bytes" else next(iter(row["time 320x240"].values())))
-
-
-def _points(axis: Axes, points: Sequence[tuple[float, float, str, bool]]) -> None:
-    """Dots with their names beside them, each where it covers neither a dot nor another name."""
-    for x, y, _, ours in points:
-        axis.plot(x, y, "D" if ours else "o", color=OURS if ours else THEIRS, ms=6)
-    if not points:
-        return
-    axis.margins(x=0.3)
-    figure = axis.figure
-    figure.canvas.draw()
-    dots = axis.transData.transform([(x, y) for x, y, *_ in points])
-    taken: list[Any] = []
-    for (x, y, name, ours), _ in sorted(zip(points, dots, strict=True), key=lambda p: p[0][1]):
-        for dx, dy, side in (
-            (8, 0, "left"),
-            (-8, 0, "right"),
-            *((d, s, h) for s in (12, -12, 24, -24, 36, -36) for d, h in ((6, "left"), (-6, "right"))),
-        ):
-            text = axis.annotate(
-                name.replace(" + ", "\n+ "), (x, y), (dx, dy),
-                textcoords="offset points", ha=side, va="center", fontsize=8.5,
-                color=OURS if ours else INK, weight="bold" if ours else "normal",
-            )  # fmt: skip
-            box = text.get_window_extent().padded(1)
-            inside = axis.bbox.contains(box.x0, box.y0) and axis.bbox.contains(box.x1, box.y1)
-            if (
-                inside
-                and not any(box.overlaps(b) for b in taken)
-                and not any(box.padded(DOT_PX).contains(*d) for d in dots)
-            ):
-                break
-            text.remove()
-        else:
-            text = axis.annotate(name, (x, y), (8, 0), textcoords="offset points", va="center", fontsize=8.5)
-            box = text.get_window_extent()
-        taken.append(box)

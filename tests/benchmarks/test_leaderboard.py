@@ -7,16 +7,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import matplotlib.pyplot as plt
 import numpy as np
 import onnx
 import pytest
+from matplotlib.text import Annotation
 from onnx import TensorProto, helper, numpy_helper
 
 from build_tools.model import Model
 from edge_runtime.shipped import shipped
 from tests.benchmarks.contestants import OurContestant, contestants, digest, multiplications
 from tests.benchmarks.leaderboard import Board
-from tests.benchmarks.leaderboard_page import BEGIN, END, page, plot, rewrite
+from tests.benchmarks.leaderboard_page import BEGIN, END, page, rewrite
+from tests.benchmarks.leaderboard_plots import FILES, drawn, extent, gap, plot
 
 FIGURES = {"truths": 5, "ap8": 0.5, "ap16": 0.625, "ap32": 0.75, "crop_recall8": 0.875, "crop_recall16": 1.0}
 
@@ -48,6 +51,9 @@ class Counted:
 
     def runs(self, size_wh: tuple[int, int]) -> dict[str, Any]:
         return {"": lambda: None}
+
+    def figures(self, *_: object) -> dict[str, Any]:
+        return {"per_class": {"face": {**FIGURES, "ap8": 0.38849}}}
 
 
 @pytest.fixture
@@ -112,6 +118,59 @@ def test_rows_are_in_order_of_bytes_and_ours_are_bold() -> None:
 def test_the_plots_are_drawn(tmp_path: Path) -> None:
     plot(tmp_path, [row("yunet_s", size=237823), row("face_cropper", ours=True, size=43000)])
     assert {p.name for p in tmp_path.glob("*.png")} == {"leaderboard_bytes.png", "leaderboard_time.png"}
+
+
+def test_figures_are_kept_as_they_were_measured_and_rounded_once(one: Counted, tmp_path: Path) -> None:
+    one.sets = {"faces"}
+    (tmp_path / "faces").mkdir()
+    (tmp_path / "faces" / "val.json").write_text('{"images": [], "annotations": [], "categories": []}')
+    board = Board(tmp_path / "board.json")
+    board.measure(one, [one], tmp_path)  # type: ignore[arg-type]
+    assert board.rows["yunet_s"]["faces 320x240"]["ap8"] == 0.38849
+    told = row("yunet_s") | board.rows["yunet_s"] | {"macs 160x120": 9, "time 160x120": {"": 1.0}}
+    assert "| 0.388 | 0.625 |" in page([told])  # and not 0.389, as 0.3885 is
+
+
+CROWD = (
+    ("yunet_s", 237_823, {"": 1.0}, 0.785), ("yunet_n", 322_906, {"": 1.4}, 0.852),
+    ("ultraface_slim", 1_047_549, {"": 3.6}, 0.772), ("ultraface_rfb", 1_114_081, {"": 3.8}, 0.779),
+    ("scene_attention", 43_942, {"": 0.55}, 0.549), ("face_cropper_22k", 21_851, {"": 0.53}, 0.591),
+    ("scene_attention + crop_detector", 223_144, {" 1 crops": 1.02, " 4 crops": 2.06}, 0.75),
+)  # fmt: skip
+"""Dots that lie close together, as those of real models did."""
+
+
+def crowded() -> list[dict[str, Any]]:
+    return [
+        row(name, " + " in name, size) | {"time 320x240": times, "faces 320x240": {**FIGURES, "ap8": ap8}}
+        for name, size, times, ap8 in CROWD
+    ]
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_each_name_is_tied_to_its_dot_or_nearest_to_it_and_covers_no_other(file: str) -> None:
+    figure = drawn(file, crowded())
+    axis = figure.axes[0]
+    dots = [tuple(dot) for line in axis.lines if line.get_marker() != "None" for dot in line.get_xydata()]
+    names = [text for text in axis.texts if isinstance(text, Annotation)]
+    boxes = [extent(text) for text in names]
+    assert len(names) == len(CROWD)
+    for text, box in zip(names, boxes, strict=True):
+        gaps = {dot: gap(box, axis.transData.transform(dot)) for dot in dots}
+        assert text.arrow_patch is not None or min(gaps, key=gaps.__getitem__) == text.xy
+        assert min(gaps.values()) > 0
+        assert sum(box.overlaps(other) for other in boxes) == 1  # itself
+        assert axis.bbox.fully_contains(box.x0, box.y0)
+        assert axis.bbox.fully_contains(box.x1, box.y1)
+    plt.close(figure)
+
+
+def test_attention_with_a_detector_spans_its_times_with_one_crop_to_four() -> None:
+    figure = drawn("time", crowded())
+    axis = figure.axes[0]
+    assert [1.02, 2.06] in [list(line.get_xdata()) for line in axis.lines]
+    assert "scene_attention\n+ crop_detector\n(1 to 4 crops)" in [text.get_text() for text in axis.texts]
+    plt.close(figure)
 
 
 def test_multiplications_are_counted_by_hand() -> None:

@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from build_tools.data.coco import read_pack
+from build_tools.cli import main
+from build_tools.data.coco import LABELS, read_pack
 from build_tools.errors import DataError, RecipeError
 from build_tools.evaluation.detection import (
     COCO_IOUS,
@@ -28,6 +30,7 @@ from build_tools.evaluation.detection import (
 )
 from build_tools.evaluation.evaluate import Subject, evaluate, parse_group
 from build_tools.nets.centre import CentreNet, NetConfig
+from build_tools.report.plots import curves_figure
 from build_tools.training.export import export_onnx
 from build_tools.training.task import CentreTask
 from edge_runtime.config import AttentionConfig, CroppingConfig
@@ -223,7 +226,12 @@ FACE = 1
 CAR = 2
 
 
-def judged(model: Path, folder: Path, *pictures: tuple[list[int], list[list[float]]]) -> dict[str, Any]:
+def judged(
+    model: Path,
+    folder: Path,
+    *pictures: tuple[list[int], list[list[float]]],
+    groups: dict[str, tuple[str, ...]] | None = None,
+) -> dict[str, Any]:
     """Evaluate on black pictures: (categories that were labelled, boxes of faces) of each."""
     images, rows = [], []
     for i, (labelled, faces) in enumerate(pictures):
@@ -234,7 +242,7 @@ def judged(model: Path, folder: Path, *pictures: tuple[list[int], list[list[floa
     path = folder / "labels.json"
     path.write_text(json.dumps({"images": images, "annotations": rows, "categories": categories}))
     subject = Subject(model, None, (96, 96), CroppingConfig(), AttentionConfig())
-    return evaluate(subject, read_pack(path, folder), {}, lambda _: None)
+    return evaluate(subject, read_pack(path, folder), groups or {}, lambda _: None)
 
 
 CORNER = [0.0, 0.0, 26.0, 26.0]
@@ -247,6 +255,63 @@ def test_a_class_unknown_in_a_picture_gives_no_false_alarms_there(everywhere: Pa
     assert unknown["per_class"]["face"]["ap50"] == 1.0
     assert known["per_class"]["face"]["ap50"] < 0.5
     assert (known["images"], unknown["images"]) == (2, 2)
+
+
+def test_pictures_left_out_of_a_group_are_told_with_the_label_they_lack(everywhere: Path, tmp_path: Path) -> None:
+    told = judged(everywhere, tmp_path, ([CAR], []), ([FACE, CAR], [CORNER]), groups={"any": ("face", "car")})
+    assert told["skipped"] == {"any": {"images": 1, "unlabelled": ["face"], "group": ("face", "car")}}
+    assert judged(everywhere, tmp_path, ([FACE, CAR], [CORNER]))["skipped"] == {}
+
+
+def evaluated(*args: object) -> int:
+    return main(["evaluate", *map(str, args)])
+
+
+def test_the_table_says_what_was_left_out_and_how_to_count_it(
+    everywhere: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    judged(everywhere, tmp_path, ([CAR], []), ([FACE, CAR], [CORNER]))
+    labels = tmp_path / "labels.json"
+    assert evaluated(everywhere, "--data", labels, "--images", tmp_path, "--group", "any=face,car") == 0
+    assert capsys.readouterr().out.endswith(
+        "any: 1 of 2 pictures left out, as face is not labelled in them; to count them: --group any=car\n"
+    )
+
+
+def test_what_is_not_there_is_named_by_its_option(
+    everywhere: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    judged(everywhere, tmp_path, ([FACE], []))
+    labels, nowhere = tmp_path / "labels.json", tmp_path / "nowhere"
+    (tmp_path / "empty").mkdir()
+    assert evaluated(everywhere, "--data", labels, "--images", nowhere) == 1
+    assert f"--images {nowhere}: no such folder" in capsys.readouterr().err
+    assert evaluated(everywhere, "--data", labels, "--images", tmp_path / "empty") == 1
+    assert "1 of the 1 pictures" in capsys.readouterr().err
+    assert evaluated(everywhere, "--detector", nowhere, "--data", labels, "--images", tmp_path) == 4
+    assert f"--detector {nowhere}: no such file" in capsys.readouterr().err
+    assert evaluated(nowhere, "--data", labels, "--images", tmp_path) == 4
+    assert f"MODEL {nowhere}: no such file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("score", ["3", "-0.1", "nan", "much"])
+def test_a_region_score_that_no_region_can_have_is_refused(score: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as refused:
+        evaluated("model.edge", f"--region-score={score}")
+    assert refused.value.code == 2
+    assert f"--region-score: {score}: must be a number from 0 to 1" in capsys.readouterr().err
+
+
+def test_the_legends_of_eight_classes_cover_no_curve() -> None:
+    history = [{"epoch": n, "heat": 1 / n, "box": 1 / n, **{f"ap50_{c}": n / 10 for c in LABELS}} for n in range(1, 9)]
+    figure = curves_figure(history, "detector")
+    figure.canvas.draw()
+    for axis in figure.axes:
+        legend = axis.get_legend()
+        assert legend is not None
+        assert not legend.get_window_extent().overlaps(axis.bbox)
+        assert figure.bbox.fully_contains(*legend.get_window_extent().min)
+    plt.close(figure)
 
 
 def test_truths_inside_a_crop_are_counted_as_such(everywhere: Path, tmp_path: Path) -> None:
