@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import nn
@@ -30,6 +31,12 @@ def depths_at(recipe: Recipe, epoch: int) -> tuple[int, ...]:
             depths = phase.depths or depths
         first += phase.epochs
     return depths
+
+
+def grown(recipe: Recipe) -> Recipe:
+    """The recipe with the network that its last phase ends with."""
+    depths = depths_at(recipe, sum(phase.epochs for phase in recipe.phases))
+    return replace(recipe, net=replace(recipe.net, depths=depths))  # type: ignore[arg-type]
 
 
 def check(recipe: Recipe, where: str) -> None:

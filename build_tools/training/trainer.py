@@ -246,7 +246,7 @@ class Trainer:
     def _export(self, pictures: int, held_out: int) -> Path:
         """Write the averaged network with all that is known of where it came from."""
         facts = facts_of(
-            self.recipe, self.task.decoding, self.task.strides, 32,
+            growth.grown(self.recipe), self.task.decoding, self.task.strides, 32,
             {
                 "recipe_sha256": self.digest,
                 "data_sha256": fingerprint(self.recipe, self.folder),

@@ -35,7 +35,7 @@ class Picture:
     detector: str | None
 
 
-SCENE, FACES, CLOSE = "scene_attention", "face_cropper", "crop_detector"
+SCENE, FACES, SMALL, CLOSE = "scene_attention", "face_cropper", "face_cropper_22k", "crop_detector"
 PICTURES = (
     Picture("lot_cars_overhead", "lot_cars_overhead.mp4", 6.0, SCENE, CLOSE),
     Picture("lot_mixed_short", "lot_mixed_short.mp4", 1.5, SCENE, CLOSE),
@@ -43,6 +43,7 @@ PICTURES = (
     Picture("three_people_approach", "three_people_approach.mp4", 2.5, SCENE, CLOSE),
     Picture("three_people_faces", "three_people_approach.mp4", 2.5, FACES, None),
     Picture("three_people_far_faces", "three_people_approach.mp4", 0.4, FACES, None),
+    Picture("three_people_far_faces_22k", "three_people_approach.mp4", 0.4, SMALL, None),
 )
 MAX_BYTES = 60_000
 

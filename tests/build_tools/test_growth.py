@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
+import onnx
 import pytest
 import torch
 
@@ -24,6 +27,12 @@ def pair() -> tuple[PyramidNet, PyramidNet]:
         torch.manual_seed(1)
         nets.append(PyramidNet(2, NetConfig(16, (16, 16, 32, 32), (0, 1, 1, 0), 16)))
     return nets[0], nets[1].eval()
+
+
+def provenance(path: Path) -> dict[str, Any]:
+    told = {entry.key: entry.value for entry in onnx.load(str(path)).metadata_props}
+    found: dict[str, Any] = json.loads(told["edge"])["provenance"]
+    return found
 
 
 def test_new_blocks_change_little_and_all_their_weights_learn() -> None:
@@ -59,6 +68,7 @@ def test_a_training_grows_and_resumes_as_if_it_had_never_stopped(tmp_path: Path)
     whole = Trainer(path, tmp_path / "whole", resume=False)
     whole.run()
     assert [len(stage) for stage in whole.net.stages()] == [1, 2, 1, 3]
+    assert provenance(tmp_path / "whole" / "tiny.onnx")["net"]["depths"] == [0, 1, 0, 2]
     for stop in (2, 3):  # where the smaller network ends, and within the larger one's phase
         out = tmp_path / f"stopped{stop}"
         first = Trainer(path, out, resume=False)
