@@ -18,6 +18,8 @@ STAGES = (
 )  # fmt: skip
 """In the order of the flow; `frame` is the whole way of a frame, `showing` the picture drawn for people."""
 
+THERMAL = Path("/sys/class/thermal/thermal_zone0/temp")
+
 BUCKETS_MS: tuple[float, ...] = tuple(round(0.05 * 2 ** (i / 2), 4) for i in range(32))
 """Upper bounds of the histogram's buckets: 0.05 ms to 2.3 s, two to an octave."""
 
@@ -146,3 +148,11 @@ class Health:
             path.write_text(json.dumps(self.as_dict(), indent=1) + "\n")
         except OSError as error:
             raise StorageError(f"{path}: the counters cannot be written ({error.strerror}); check --stats") from None
+
+
+def board_temperature_c(path: Path = THERMAL) -> float | None:
+    """The board's temperature; None where the kernel does not tell one."""
+    try:
+        return round(int(path.read_text()) / 1000, 1)
+    except (OSError, ValueError):
+        return None

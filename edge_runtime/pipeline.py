@@ -11,7 +11,7 @@ import numpy as np
 from edge_runtime.attention.network import AttentionNetwork
 from edge_runtime.config import Config
 from edge_runtime.cropping.planner import Planner
-from edge_runtime.datatypes import PARTS, CropPlan, Detections, Event, Frame, Track
+from edge_runtime.datatypes import PARTS, CropPlan, Detections, Event, Frame, TamperKind, Track
 from edge_runtime.detection.classifier import SlotClassifier
 from edge_runtime.detection.detector import CropDetector
 from edge_runtime.detection.fusion import FAINTEST, fuse
@@ -84,8 +84,8 @@ class Pipeline:
         self._plates = None
         if config.plates.enabled:
             self._plates = PlateRecognition(config.plates, PlateNetworks.of(config.plates), listener)
-        self._tamper = Tamper(config.tamper)
-        self.parking = Parking(config.slots, config.parking)
+        self._tamper, self._watched = Tamper(config.tamper), config.tamper.enabled
+        self.parking = Parking(config.slots, config.parking, listener)
         self._classifier = _slot_classifier(config)
         self._tracks: tuple[Track, ...] = ()
         self._last: Moment | None = None
@@ -164,6 +164,11 @@ class Pipeline:
     def following(self) -> bool:
         """Whether any track is left, or a slot is about to change."""
         return bool(self._tracks) or self.parking.unsettled
+
+    @property
+    def tampered(self) -> tuple[TamperKind, ...] | None:
+        """What is wrong with the camera; None: nobody watches for that."""
+        return self._tamper.raised if self._watched else None
 
     @property
     def present(self) -> list[Verdict]:

@@ -28,7 +28,7 @@ class Reasons:
         """The events' JSON, each with `why` where its rule said so; what comes beyond the events stays as it is."""
         found = list(payloads)
         for i, event in enumerate(events):
-            texts = self._fired.get((event.track.id, _rule(event))) if event.track is not None else None
+            texts = self._fired.get((0 if event.track is None else event.track.id, _rule(event)))
             if texts:
                 found[i] = b'%b,"why":%b}' % (found[i][:-1], json.dumps(texts.popleft(), ensure_ascii=False).encode())
         self._fired.clear()
@@ -41,4 +41,6 @@ def _rule(event: Event) -> str:
         return f"zone {event.zone}"
     if event.line is not None:
         return f"line {event.line}"
+    if event.slot is not None:
+        return f"slot {event.slot}"
     return event.type if event.type in OWN_RULE else ""

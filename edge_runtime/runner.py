@@ -29,6 +29,7 @@ from edge_runtime.publishing.outbox import Outbox
 from edge_runtime.publishing.slot_memory import SlotMemory
 from edge_runtime.publishing.topics import topics_of
 from edge_runtime.reasons import Reasons
+from edge_runtime.standing import standing
 from edge_runtime.viewer import Viewer
 from edge_runtime.watchdog import Watchdog
 
@@ -117,11 +118,11 @@ class Runner:
                     self._liveness.check(self.clock.now_ns())
                     if self._editor is not None:
                         self._edit(self._editor, pipeline, desk)
-                    self._recount(frames, every_s=HEALTH_S)
+                    self._recount(frames, desk, pipeline, every_s=HEALTH_S)
             finally:
                 # What is still going on ends now, and is told of, however the loop ended.
                 self._tell(desk, pipeline.finish(), pipeline)
-                self._recount(frames, every_s=0.0)
+                self._recount(frames, desk, pipeline, every_s=0.0)
                 if self.asked.stats is not None:
                     self.health.write(self.asked.stats)
         return self.health
@@ -278,7 +279,7 @@ class Runner:
                     self._recorder = open_.enter_context(recorder)
                 self._recorder.write(picture, frame.captured_ns / 1e9)
 
-    def _recount(self, frames: Frames, every_s: float) -> None:
+    def _recount(self, frames: Frames, desk: EventDesk, pipeline: Pipeline, every_s: float) -> None:
         """Bring the counters up to date; tell the page each second, and the broker every `every_s`."""
         self.health.frames_seen, self.health.frames_dropped, self.health.reopened = frames.counts()
         now_ns = self.clock.now_ns()
@@ -286,7 +287,7 @@ class Runner:
             self._viewer.hide()  # the last picture, if it was switched on since, or the camera gives no other
         if self._viewer is not None and now_ns - self._counted_ns >= 1e9:
             self._counted_ns = now_ns
-            self._viewer.count(self.health.as_dict())
+            self._viewer.count(self.health.as_dict() | standing(desk, pipeline, self._presence))
         if self._presence is not None:
             self._presence.tick(now_ns)
             if now_ns - self._told_ns >= every_s * 1e9:

@@ -16,7 +16,7 @@ class Note:
     Attributes:
         at_ns: capture time of the frame, monotonic nanoseconds.
         media_s: position in the clip; None for a live camera.
-        track: id of the track.
+        track: id of the track; 0: the rule is about none, as that of a slot.
         label: its label then.
         rule: the rule's kind and name, as `zone path`.
         text: what changed, for a person.

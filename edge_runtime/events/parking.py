@@ -21,6 +21,7 @@ from typing import Literal
 from edge_runtime.config import ParkingConfig, SlotConfig
 from edge_runtime.datatypes import Event, EventType
 from edge_runtime.events.appearance import Moment
+from edge_runtime.events.explanation import Listener, Note
 
 SlotState = Literal["free", "occupied"]
 Phase = Literal["unknown", "free", "arriving", "occupied", "leaving"]
@@ -56,11 +57,13 @@ class Slot:
     Attributes:
         state: `free`, `occupied`, or None while nobody knows.
         stood_s: how long the state before had stood, in seconds; None where nobody saw when that began.
+        settled_s: how long the looks had spoken for the state when it was taken for true, in seconds.
     """
 
     def __init__(self, min_dwell_s: float, state: SlotState | None = None) -> None:
         self.state = state
         self.stood_s: float | None = None
+        self.settled_s = 0.0
         self._needed_s = min_dwell_s
         self._candidate: SlotState | None = None
         self._for_s = 0.0
@@ -126,6 +129,7 @@ class Slot:
             self._began_ns = at_ns
         enough, self._again = self._again and self._for_s >= self._needed_s, True
         if enough:
+            self.settled_s = (at_ns - self._began_ns) / 1e9
             self._change(said)
         return enough
 
@@ -155,10 +159,11 @@ class Parking:
     Args:
         slots: as configured.
         config: times.
+        listener: told why a slot's state changed, as a note about no track.
     """
 
-    def __init__(self, slots: Sequence[SlotConfig], config: ParkingConfig) -> None:
-        self._config = config
+    def __init__(self, slots: Sequence[SlotConfig], config: ParkingConfig, listener: Listener | None = None) -> None:
+        self._config, self._listener = config, listener
         self._configured = tuple(slots)
         self._slots = {slot.name: Slot(config.min_dwell_s) for slot in slots}
         self._looked_ns: int | None = None
@@ -195,6 +200,12 @@ class Parking:
                 kind: EventType = "slot_free" if slot.state == "free" else "slot_occupied"
                 at_ns, media_s = moment.at_ns, moment.media_s
                 events.append(Event(kind, at_ns, media_s, slot=name, dwell_s=slot.stood_s, state=slot.state))
+                if self._listener is not None:
+                    text = (
+                        f"{kind}: has looked {slot.state} for {slot.settled_s:.2f} s, probability of a car "
+                        f"{probability:.2f}; min_dwell_s = {self._config.min_dwell_s}"
+                    )
+                    self._listener(Note(at_ns, media_s, 0, "", f"slot {name}", text, fired=True))
         return events
 
     def states(self) -> dict[str, SlotState]:

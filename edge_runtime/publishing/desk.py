@@ -72,6 +72,11 @@ class EventDesk:
                 self._outbox.acknowledge(row.seq)
         return [row.payload for row in rows]
 
+    @property
+    def waiting(self) -> int:
+        """Events that are on disk, since nobody has acknowledged them."""
+        return self._outbox.counts.pending
+
     def _stamp(self, age_ms: float | None) -> Stamp:
         """Who says it, of something that happened `age_ms` ago; None: now, as far as anyone can tell."""
         return Stamp(

@@ -49,6 +49,7 @@ class MqttPublisher:
 
     Attributes:
         side: what shares the connection with the events.
+        trouble: what stood in the way of the last connection that failed or was lost.
 
     Raises:
         ConfigError: the URL is not a broker's, or a name cannot stand in a topic.
@@ -86,7 +87,7 @@ class MqttPublisher:
         self._status = Status(f"{self._topic}/status", online)
         self._newest = newest
         self.side = SideTopics()
-        self._trouble = "no answer"
+        self.trouble = "no answer"
         self._client = self._made()
         self._start(self._client)
 
@@ -116,7 +117,7 @@ class MqttPublisher:
         """
         if not self.wait_connected(timeout_s):
             raise PublishError(
-                f"{self.name}: no connection within {timeout_s:.0f} s: {self._trouble}; "
+                f"{self.name}: no connection within {timeout_s:.0f} s: {self.trouble}; "
                 "check mqtt.broker, its login and that the broker runs"
             )
 
@@ -222,8 +223,9 @@ class MqttPublisher:
             self._lost(f"connection lost ({reason.getName()})")
 
     def _lost(self, why: str) -> None:
+        self.trouble = why
         if not self._down and not self._closing:
-            self._down, self._trouble = True, why
+            self._down = True
             self._on_problem(f"broker {self.name}: {why}; events are kept on disk, trying again")
 
     def _on_publish(

@@ -11,6 +11,7 @@ from typing import Any
 from edge_runtime.config import Config
 from edge_runtime.datatypes import Detections, Event, Frame, Track
 from edge_runtime.events.identity import Verdict
+from edge_runtime.health import board_temperature_c
 from edge_runtime.plates.finder import open_finder
 from edge_runtime.publishing.announcement import Announcement
 from edge_runtime.publishing.commands import Commands, Switches
@@ -21,8 +22,6 @@ from edge_runtime.publishing.mqtt import MqttPublisher
 from edge_runtime.publishing.snapshots import Snapshots
 from edge_runtime.publishing.states import States, counted_labels
 from edge_runtime.publishing.topics import topics_of
-
-THERMAL = Path("/sys/class/thermal/thermal_zone0/temp")
 
 
 class Presence:
@@ -157,6 +156,16 @@ class Presence:
         self._frames, self._uptime_s = frames, uptime_s
         self._mqtt.publish_health(facts | now)
 
+    @property
+    def broker(self) -> str:
+        """Where events go, without secrets."""
+        return self._mqtt.name
+
+    @property
+    def trouble(self) -> str | None:
+        """What stands between the node and its broker; None: it is connected."""
+        return None if self._mqtt.wait_connected(0.0) else self._mqtt.trouble
+
     def say_online(self, online: bool) -> None:
         """Whether frames are processed; from any thread."""
         self._mqtt.say_online(online)
@@ -176,11 +185,3 @@ class Presence:
         """Leave the connection that is not the events'."""
         if self._frigate is not None:
             self._frigate.close()
-
-
-def board_temperature_c(path: Path = THERMAL) -> float | None:
-    """The board's temperature; None where the kernel does not tell one."""
-    try:
-        return round(int(path.read_text()) / 1000, 1)
-    except (OSError, ValueError):
-        return None

@@ -1,8 +1,9 @@
 """Rewrites the zones, lines and slots of a configuration file; every other byte, comments included, stays.
 
-A rule that stays as it is keeps its table to the byte; one that was changed keeps its comments, and only the values
-that differ are written anew. What comes out is read back before it is believed: where the file spells its rules in a
-way that is not understood here (`zones = [{...}]`), it is refused, not guessed at.
+A rule that stays as it is keeps its table to the byte; one that was changed keeps its comments, those within a list of
+corners or labels, too, and only the values that differ are written anew. What comes out is read back before it is
+believed: where the file spells its rules in a way that is not understood here (`zones = [{...}]`), it is refused, not
+guessed at. An empty list, `zones = []`, makes room for the first table.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from edge_runtime import settings
 from edge_runtime.errors import ConfigError
 from edge_runtime.rules import LineConfig, SlotConfig, ZoneConfig
 from edge_runtime.settings import toml
+from edge_runtime.web.toml_text import Cut, line_end, list_changes, past
 
 Rule = ZoneConfig | LineConfig | SlotConfig
 KINDS: dict[str, type[Rule]] = {"zones": ZoneConfig, "lines": LineConfig, "slots": SlotConfig}
@@ -57,9 +59,10 @@ def rewritten(text: str, edits: Sequence[Edited]) -> str:
     newline = "\r\n" if "\r\n" in text else "\n"
     old = tomllib.loads(text)
     wanted = {(e.kind, e.was): e.rule for e in edits if e.was is not None}
-    cuts: list[tuple[int, int, str]] = []
+    cuts: list[Cut] = []
     last_end: dict[str, int] = {}
     taken = dict.fromkeys(KINDS, 0)
+    text = _without_empty(text, [e.kind for e in edits if e.was is None and old.get(e.kind) == []], newline)
     for table in _tables(text):
         if table.name not in KINDS:
             continue
@@ -95,15 +98,27 @@ def written(edit: Edited, newline: str = "\n") -> str:
     return newline.join([*lines, ""])
 
 
-def _changes(text: str, table: _Table, was: dict[str, Any], rule: Rule, newline: str) -> Iterator[tuple[int, int, str]]:
+def _without_empty(text: str, kinds: Sequence[str], newline: str) -> str:
+    """The text without empty lists of these kinds, beside which no table could stand; their comments stay."""
+    values = _tables(text)[0].values
+    for first, end in sorted((values[kind] for kind in {*kinds} & {*values}), reverse=True):
+        start, stop = text.rfind("\n", 0, first) + 1, line_end(text, end)
+        comments = re.findall(r"#[^\r\n]*", text[first:stop])  # an empty list holds no text with such a sign in it
+        text = text[:start] + "".join(comment + newline for comment in comments) + text[stop:]
+    return text
+
+
+def _changes(text: str, table: _Table, was: dict[str, Any], rule: Rule, newline: str) -> Iterator[Cut]:
     """What to replace so that a table says what `rule` says."""
     before = settings.build(type(rule), was, "file", ConfigError)
     added = []
     for f in dataclasses.fields(rule):
-        value = getattr(rule, f.name)
-        if value == getattr(before, f.name):
+        value, old = getattr(rule, f.name), getattr(before, f.name)
+        if value == old:
             continue
-        if f.name in table.values:
+        if f.name in table.values and isinstance(value, tuple):
+            yield from list_changes(text, table.values[f.name], old, value, newline)
+        elif f.name in table.values:
             yield (*table.values[f.name], toml(value))
         else:
             added.append(f"{f.name} = {toml(value)}{newline}")
@@ -136,55 +151,19 @@ def _tables(text: str) -> list[_Table]:
         while at < len(text) and text[at] in " \t":
             at += 1
         if at >= len(text) or text[at] in "\r\n#":
-            at = _line_end(text, at)
+            at = line_end(text, at)
         elif text[at] == "[":
-            at = _line_end(text, at)
+            at = line_end(text, at)
             header = re.match(r"\s*\[\[\s*[\"']?([a-z]+)[\"']?\s*\]\]", text[start:at])
             tables.append(_Table(header[1] if header else None, start, at))
         else:
-            equals = _past(text, at, "=")
+            equals = past(text, at, "=")
             key = text[at:equals].strip().strip("\"'")
             first = equals + 1
             while text[first] in " \t":
                 first += 1
-            stop = _past(text, first, "\n#")
+            stop = past(text, first, "\n#")
             tables[-1].values[key] = first, first + len(text[first:stop].rstrip())
-            at = _line_end(text, stop)
+            at = line_end(text, stop)
             tables[-1].end = at
     return tables
-
-
-def _line_end(text: str, at: int) -> int:
-    found = text.find("\n", at)
-    return len(text) if found < 0 else found + 1
-
-
-def _past(text: str, at: int, ends: str) -> int:
-    """Where one of `ends` stands from `at` on, outside of texts and brackets."""
-    depth = 0
-    while at < len(text):
-        here = text[at]
-        if depth == 0 and here in ends:
-            return at
-        if here in "\"'":
-            at = _text_end(text, at)
-            continue
-        if here == "#":
-            at = _line_end(text, at)
-            continue
-        depth += (here in "[{") - (here in "]}")
-        at += 1
-    return at
-
-
-def _text_end(text: str, at: int) -> int:
-    """Past the TOML text that begins with the quote at `at`."""
-    quote = text[at]
-    close = 3 * quote if text.startswith(3 * quote, at) else quote
-    at += len(close)
-    while not text.startswith(close, at):
-        at += 2 if text[at] == "\\" and quote == '"' else 1
-    at += len(close)
-    while len(close) == 3 and text.startswith(quote, at):  # a text may end with quotes of its own
-        at += 1
-    return at

@@ -29,6 +29,8 @@ FILES = {
     "/": ("index.html", "text/html"),
     "/login": ("login.html", "text/html"),
     "/app.js": ("app.js", "text/javascript"),
+    "/timeline.js": ("timeline.js", "text/javascript"),
+    "/health.js": ("health.js", "text/javascript"),
     "/shapes.js": ("shapes.js", "text/javascript"),
     "/rules.js": ("rules.js", "text/javascript"),
     "/style.css": ("style.css", "text/css"),

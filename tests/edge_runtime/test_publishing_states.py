@@ -18,7 +18,7 @@ from edge_runtime.config import (
 )
 from edge_runtime.datatypes import Event
 from edge_runtime.events.identity import Verdict
-from edge_runtime.publishing.presence import board_temperature_c
+from edge_runtime.health import board_temperature_c
 from edge_runtime.publishing.states import States
 from edge_runtime.publishing.topics import topics_of
 from tests.builders import NAMES

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 
-from edge_runtime.config import Config, LineConfig, ZoneConfig
+from edge_runtime.config import Config, LineConfig, ParkingConfig, SlotConfig, ZoneConfig
 from edge_runtime.datatypes import Event
 from edge_runtime.events.appearance import track_event
 from edge_runtime.events.engine import EventEngine
 from edge_runtime.events.explanation import Note
+from edge_runtime.events.parking import Parking
 from edge_runtime.reasons import Reasons
 from edge_runtime.tracking.tracker import TrackerOutput
 from tests.builders import NAMES
@@ -38,6 +39,39 @@ def test_zones_and_lines_say_what_they_measured() -> None:
     assert [text for kind, text in told if kind == "zone_enter"] == ["zone_enter: inside for 0.00 s, score 0.90"] * 2
     assert (dict(told)["dwell"] or "").startswith("dwell: inside for 0.10 s")
     assert (dict(told)["line_cross"] or "").startswith("line_cross out")
+
+
+def test_a_slot_says_what_it_looks_like_and_since_when() -> None:
+    reasons = Reasons()
+    parking = Parking([SlotConfig("14", WHOLE)], ParkingConfig(min_dwell_s=2.0), reasons.note)
+    told: list[tuple[str, str | None]] = []
+    for at_s, probability in enumerate((0.1, 0.1, 0.1, 0.1, 0.9, 0.95, 0.92, 0.97)):
+        events = parking.update([probability], moment(at_s))
+        told += zip([e.type for e in events], why(reasons, events), strict=True)
+    assert told == [
+        ("slot_free", "slot_free: has looked free for 2.00 s, probability of a car 0.10; min_dwell_s = 2.0"),
+        (
+            "slot_occupied",
+            "slot_occupied: has looked occupied for 2.00 s, probability of a car 0.92; min_dwell_s = 2.0",
+        ),
+    ]
+
+
+def test_a_leaving_by_an_edit_says_that_the_zone_ends_and_a_late_entering_how_long_it_took() -> None:
+    reasons = Reasons()
+    engine = EventEngine(Config(zones=(ZoneConfig("path", WHOLE, enter_s=0.0, cooldown_s=2.0),)), NAMES, reasons.note)
+    told: list[str | None] = []
+    for at_s in range(5):
+        first = standing(7, 300.0, 300.0, at_s, seen_s=min(at_s, 0.0))
+        live = (standing(8, 300.0, 300.0, at_s),) if at_s else (first,)
+        events = engine.update(TrackerOutput(live, (first,) if at_s == 1 else ()), moment(at_s))
+        told += [text for e, text in zip(events, why(reasons, events), strict=True) if e.zone]
+    assert told == [
+        "zone_enter: inside for 0.00 s, score 0.90",
+        "zone_leave: gone for 1.00 s, after 0.00 s inside",
+        "zone_enter: inside for 2.00 s, score 0.90",
+    ]
+    assert why(reasons, engine.apply(Config(), moment(5.0))) == ["zone_leave: the zone ends, after 3.00 s inside"]
 
 
 def identity(id_: int, name: str | None) -> Event:

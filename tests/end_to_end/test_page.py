@@ -68,9 +68,9 @@ class Shower:
                 self._page.show(np.full((180, 320, 3), shade, np.uint8))
 
 
-def until(page: Page, true: Callable[[], bool]) -> None:
+def until(page: Page, true: Callable[[], bool], within_s: float = 10.0) -> None:
     """Wait until it is true; the page's policy forbids the browser's own waiting by evaluated texts."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + within_s
     while not true():
         assert time.monotonic() < deadline
         page.wait_for_timeout(50)
@@ -105,6 +105,7 @@ def test_it_shows_the_picture_the_events_and_the_counters(browser: Browser) -> N
         until(page, lambda: pixel(page) != first)
         assert page.inner_text("#events li .what") == "track start"
         assert "person 17, score 0.91" in page.inner_text("#events li .why")
+        assert page.inner_text("#events li .watched") == "watched for 0.30 s, from 4.10 s to 4.40 s of the clip"
         server.tell([json.dumps(EVENT | {"seq": 2, "type": "track_end"}).encode()])
         page.wait_for_selector("#events li.track_end")
         known = {
@@ -125,6 +126,74 @@ def test_it_shows_the_picture_the_events_and_the_counters(browser: Browser) -> N
         assert complaints == []
     page.wait_for_selector("#state[data-state=gone]", timeout=15_000)
     assert "gone" in page.inner_text("#state")
+    page.close()
+
+
+ENTER = {"type": "zone_enter", "zone": "path", "why": "zone_enter: inside for 0.33 s, score 0.47"}
+LEAVE = {"type": "zone_leave", "zone": "path", "dwell_s": 3.0, "why": "zone_leave: the zone ends, after 3.00 s inside"}
+CROSS = {
+    "type": "line_cross",
+    "line": "gate",
+    "direction": "in",
+    "why": "line_cross in: from left to right, score 0.71",
+}
+SLOT = {
+    "type": "slot_occupied", "slot": "14", "state": "occupied", "dwell_s": 12.0, "track": None,
+    "why": "slot_occupied: has looked occupied for 6.00 s, probability of a car 0.93; min_dwell_s = 5.0",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("event", "heading", "why"),
+    [
+        (ENTER, "zone enter: path", "person 17 entered zone path: inside for 0.33 s, score 0.47"),
+        (LEAVE, "zone leave: path", "person 17 left zone path: the zone ends, after 3.00 s inside, score 0.91"),
+        (CROSS, "line cross: gate, in", "person 17 crossed line gate, in: from left to right, score 0.71"),
+        (
+            SLOT,
+            "slot occupied: 14",
+            "slot 14: has looked occupied for 6.00 s, probability of a car 0.93; min_dwell_s = 5.0; "
+            "before that free for 12.0 s",
+        ),
+    ],
+)
+def test_an_event_gives_the_reason_of_its_rule(
+    browser: Browser, event: dict[str, object], heading: str, why: str
+) -> None:
+    page = browser.new_page(viewport={"width": 320, "height": 700})
+    with WebPage("0", 20) as server:
+        server.tell([json.dumps(EVENT | {"media_s": None} | event).encode()])
+        page.goto(server.url)
+        page.wait_for_selector("#events li .why")
+        assert (page.inner_text("#events li .what"), page.inner_text("#events li .why")) == (heading, why)
+        if event.get("track", EVENT["track"]):
+            assert page.inner_text("#events li .watched").startswith("watched for 0.30 s, from ")
+        assert page.evaluate("document.documentElement.scrollWidth") <= 320
+    page.close()
+
+
+def test_health_says_how_the_node_stands_and_the_top_of_the_page_what_is_wrong(browser: Browser) -> None:
+    page = browser.new_page(viewport={"width": 320, "height": 700})
+    broker = {"name": "mqtt://a-broker-with-a-rather-long-name.example:1883", "trouble": None}
+    standing = {"broker": broker, "events_waiting": 0, "tamper": [], "temperature_c": 54.2, "uptime_s": 7500.0}
+    with WebPage("0", 20) as server:
+        server.count(STATS | standing)
+        page.goto(server.url)
+        until(page, lambda: page.inner_text("#standing dd >> nth=0") == "connected")
+        shown = page.inner_text("#standing")
+        for text in ("none seen", "54.2 °C", "(2\u00a0h\u00a05\u00a0min)"):
+            assert text in shown
+        assert page.inner_text("#trouble") == ""
+        assert page.evaluate("document.documentElement.scrollWidth") <= 320
+        term = page.query_selector("#standing dt")
+        broken = {"broker": broker | {"trouble": "no connection (Connection refused)"}}
+        server.count(STATS | standing | broken | {"events_waiting": 12, "tamper": ["covered"], "temperature_c": None})
+        until(page, lambda: "covered" in page.inner_text("#trouble"))
+        assert "no connection (Connection refused). Events are kept here" in page.inner_text("[role=status]#trouble")
+        assert page.locator("#standing .bad").all_inner_texts() == ["not connected", "covered"]
+        assert "12" in page.inner_text("#standing") and "not told" in page.inner_text("#standing")
+        assert term is not None and term.evaluate("node => node.isConnected"), "what stays is not made anew each second"
+        assert page.evaluate("document.documentElement.scrollWidth") <= 320
     page.close()
 
 

@@ -118,7 +118,10 @@ def test_a_zone_is_drawn_saved_with_comments_and_tells_of_who_enters(browser: Br
         assert text.startswith(FILE.partition("\n# the end")[0]) and text.endswith("\n# the end\n")
         assert [zone["name"] for zone in tomllib.loads(text)["zones"]] == ["old", "everywhere"]
         page.wait_for_selector("#events li.zone_enter")
-        assert "zone everywhere long enough (enter_s 0.3)" in page.inner_text("#events li.zone_enter .why >> nth=0")
+        why = page.inner_text("#events li.zone_enter .why >> nth=0")
+        assert re.fullmatch(r"\w+ \d+ entered zone everywhere: inside for \d+\.\d\d s, score 0\.\d\d", why)
+        watched = page.inner_text("#events li.zone_enter .watched >> nth=0")
+        assert re.fullmatch(r"watched for \d+\.\d\d s, (from \d+\.\d\d s )?to \d+\.\d\d s of the clip", watched)
         shot(page, "timeline-1280")
         page.set_viewport_size({"width": 390, "height": 844})
         page.wait_for_timeout(600)

@@ -1,8 +1,6 @@
 // The list of zones, lines and slots, and the form for one of them: what is saved is in force at once.
 "use strict";
 
-window.ruleNamed = (kind, name) => known?.rules[kind].find((rule) => rule.name === name);
-
 function add(kind) {
   const taken = new Set(Object.values(known.rules).flat().map((rule) => rule.name));
   let n = 1;
