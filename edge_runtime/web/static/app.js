@@ -90,6 +90,12 @@ function showCounters(stats) {
     cell(row, stage.p50_ms.toFixed(2));
     cell(row, stage.p95_ms.toFixed(2));
   }
+  if (stats.puback_ms) {
+    const row = body.insertRow();
+    cell(row, "sensor to PUBACK");
+    cell(row, stats.puback_ms.p50.toFixed(2));
+    cell(row, stats.puback_ms.p95.toFixed(2));
+  }
 }
 
 function listen() {
