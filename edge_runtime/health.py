@@ -11,6 +11,7 @@ from typing import Any
 
 from edge_runtime.clock import Clock
 from edge_runtime.errors import StorageError
+from edge_runtime.publishing.puback_times import PubackTimes
 
 STAGES = (
     "attention", "cropping", "detection", "tracking", "events", "identity", "plates", "tamper", "slots", "outbox",
@@ -67,7 +68,7 @@ class Histogram:
 
 
 class Health:
-    """All counters of one camera's pipeline. Written by the pipeline's thread alone, read by anyone."""
+    """All counters of one camera's pipeline. Written by the pipeline's thread alone (but `puback`), read by anyone."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -79,6 +80,7 @@ class Health:
         self.regions = self.crops = self.crops_carried = self.budget_overflow = self.detections = 0
         self.tracks_started = self.events = 0
         self.stages = {name: Histogram() for name in STAGES}
+        self.puback = PubackTimes(clock.now_ns)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -118,6 +120,7 @@ class Health:
             "tracks_started": self.tracks_started,
             "events": self.events,
             "stages": {name: h.as_dict() for name, h in self.stages.items() if h.count},
+            "puback_ms": self.puback.as_dict(),
         }
 
     def table(self) -> str:
@@ -136,6 +139,8 @@ class Health:
             f"{d['crops_carried']} carried, {d['budget_overflow']} over budget"
         )
         lines.append(f"tracks {d['tracks_started']}, events {d['events']}")
+        if (t := d["puback_ms"]) is not None:
+            lines.append(f"sensor to PUBACK  p50 {t['p50']:.0f} ms  p95 {t['p95']:.0f} ms  of {t['count']} events")
         return "\n".join(lines)
 
     def write(self, path: Path) -> None:

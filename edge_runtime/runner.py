@@ -150,7 +150,7 @@ class Runner:
         return NewestFrame(mailbox, self.stopping)
 
     def _desk(self, open_: ExitStack, pipeline: Pipeline, *, live: bool) -> EventDesk:
-        c = self.config
+        c, times = self.config, self.health.puback
         path = Path(c.node.state).expanduser() / "outbox.sqlite"
         outbox = open_.enter_context(Outbox(path, max_bytes=c.outbox.max_bytes, max_age_s=c.outbox.max_age_s))
         publishers: list[Publisher] = []
@@ -179,6 +179,7 @@ class Runner:
                 on_problem=self.say,
                 newest=not embedded,
                 online=False,
+                times=times,
             )
             open_.callback(mqtt.close, DRAIN_S)
             self._presence = Presence(c, mqtt, url, pipeline.classes, say=self.say)
@@ -189,7 +190,9 @@ class Runner:
             publishers += [mqtt, *self._presence.publishers]
             if self.asked.need_broker:
                 mqtt.demand_connection(BROKER_WAIT_S)
-        return EventDesk(outbox, publishers, node=c.node.name, camera=c.camera.name, clock=self.clock, live=live)
+        return EventDesk(
+            outbox, publishers, node=c.node.name, camera=c.camera.name, clock=self.clock, live=live, times=times
+        )
 
     def _say_online(self, online: bool) -> None:
         if self._presence is not None:
@@ -229,7 +232,8 @@ class Runner:
             outcome = pipeline.process(frame, wall) if looking else pipeline.skip(frame)
             if self._presence is not None:  # first, so that events can refer to what is shown
                 self._presence.show(frame, outcome.detections, outcome.tracks, outcome.events)
-            self._tell(desk, outcome.events, pipeline)
+            # Of a clip read fast, capture times are the clip's own.
+            self._tell(desk, outcome.events, pipeline, None if self.asked.fast else frame.captured_ns)
             if looking:
                 self.health.frame_done(start_ns)
             else:
@@ -240,11 +244,11 @@ class Runner:
         if self.health.frames_processed == 1:
             self.say(f"first frame processed {self.health.first_frame_s:.2f} s after the start")
 
-    def _tell(self, desk: EventDesk, events: Sequence[Event], pipeline: Pipeline) -> None:
+    def _tell(self, desk: EventDesk, events: Sequence[Event], pipeline: Pipeline, frame_ns: int | None = None) -> None:
         if self._presence is not None:
             events = self._presence.refer(events)
         with self.health.stage("outbox"):
-            payloads = desk.post(events)
+            payloads = desk.post(events, frame_ns)
             self._slots.update(events)
             if self._presence is not None:
                 self._presence.update(events, pipeline.events.counts(), pipeline.present)

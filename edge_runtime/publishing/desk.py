@@ -10,6 +10,7 @@ from typing import Protocol
 from edge_runtime.clock import Clock
 from edge_runtime.datatypes import Event
 from edge_runtime.publishing.outbox import Outbox, Row, Stamp
+from edge_runtime.publishing.puback_times import PubackTimes
 
 TRIM_S = 30.0
 """Seconds between two looks at the outbox's bounds."""
@@ -38,19 +39,32 @@ class EventDesk:
         camera: name of the camera.
         clock: wall time for the payloads, and the age of what happened.
         live: whether capture times are this clock's; a clip's latency would mean nothing.
+        times: told when the frame was captured that an event came of.
     """
 
     def __init__(
-        self, outbox: Outbox, publishers: Sequence[Publisher], *, node: str, camera: str, clock: Clock, live: bool
+        self,
+        outbox: Outbox,
+        publishers: Sequence[Publisher],
+        *,
+        node: str,
+        camera: str,
+        clock: Clock,
+        live: bool,
+        times: PubackTimes | None = None,
     ) -> None:
         self._outbox, self._publishers, self._clock, self._live = outbox, publishers, clock, live
-        self._node, self._camera = node, camera
+        self._node, self._camera, self._times = node, camera, times
         self._boot = str(uuid.uuid4())
         self._keeps = any(p.durable for p in publishers)
         self._trimmed_ns = clock.now_ns()
 
-    def post(self, events: Sequence[Event]) -> list[bytes]:
+    def post(self, events: Sequence[Event], captured_ns: int | None = None) -> list[bytes]:
         """Commit the events in order, then announce them; their JSON as committed.
+
+        Args:
+            events: what happened.
+            captured_ns: capture time of the frame in hand, by the clock; None: there is none, or its time is another's.
 
         Raises:
             StorageError: the disk is full or broken; nothing is announced that was not committed.
@@ -58,7 +72,10 @@ class EventDesk:
         rows = []
         for event in events:
             age_ms = (self._clock.now_ns() - event.at_ns) / 1e6 if self._live else None
-            rows.append(self._outbox.append(event, self._stamp(age_ms)))
+            row = self._outbox.append(event, self._stamp(age_ms))
+            rows.append(row)
+            if self._times is not None and event.at_ns == captured_ns:  # not what ended because somebody said so
+                self._times.captured(row.seq, captured_ns)
         now_ns = self._clock.now_ns()
         if now_ns - self._trimmed_ns >= TRIM_S * 1e9:
             self._trimmed_ns = now_ns

@@ -17,6 +17,7 @@ from edge_runtime.errors import PublishError, StorageError
 from edge_runtime.publishing.address import check_topic_names, parse_broker
 from edge_runtime.publishing.client import LEAVE_S, leave, make_client
 from edge_runtime.publishing.outbox import Outbox, Row
+from edge_runtime.publishing.puback_times import PubackTimes
 from edge_runtime.publishing.side_topics import SideTopics
 from edge_runtime.publishing.status import Status
 from edge_runtime.publishing.turns import Turns
@@ -46,6 +47,7 @@ class MqttPublisher:
         on_problem: told of each outage once, and of its end; from paho's thread.
         newest: begin with MQTT 5; false where the broker is known to speak 3.1.1 only.
         online: what the status says until `say_online` is told otherwise.
+        times: told of acknowledgements and of what held them up.
 
     Attributes:
         side: what shares the connection with the events.
@@ -68,11 +70,13 @@ class MqttPublisher:
         on_problem: Callable[[str], None],
         newest: bool = True,
         online: bool = True,
+        times: PubackTimes | None = None,
     ) -> None:
         check_topic_names(root, node)
         self._address = parse_broker(url)
         self.name = self._address.name
         self._outbox, self._on_problem, self._keepalive_s = outbox, on_problem, keepalive_s
+        self._times = times or PubackTimes(time.monotonic_ns)
         self._node, self._topic = node, f"{root}/{node}"
         # paho calls back from its own thread, while rows are announced from the pipeline's. `_book` guards what
         # follows it, and is never held across a call of paho's, which has locks of its own.
@@ -84,10 +88,8 @@ class MqttPublisher:
         self._connected, self._left = threading.Event(), threading.Event()
         self._greeted = self._open = self._down = self._closing = False
         self._window = WINDOW - STATUS_ROOM
-        self._status = Status(f"{self._topic}/status", online)
-        self._newest = newest
-        self.side = SideTopics()
-        self.trouble = "no answer"
+        self._status, self._newest = Status(f"{self._topic}/status", online), newest
+        self.side, self.trouble = SideTopics(), "no answer"
         self._client = self._made()
         self._start(self._client)
 
@@ -161,12 +163,9 @@ class MqttPublisher:
         """A client whose callbacks are ours."""
         client = make_client(self._address, self._node, f"{self._topic}/status", newest=self._newest)
         client.max_inflight_messages_set(WINDOW)
-        client.on_pre_connect = self._on_pre_connect
-        client.on_connect = self._on_connect
-        client.on_connect_fail = self._on_connect_fail
-        client.on_disconnect = self._on_disconnect
-        client.on_publish = self._on_publish
-        client.on_message = self.side.heard
+        client.on_pre_connect, client.on_connect = self._on_pre_connect, self._on_connect
+        client.on_connect_fail, client.on_disconnect = self._on_connect_fail, self._on_disconnect
+        client.on_publish, client.on_message = self._on_publish, self.side.heard
         return client
 
     def _on_pre_connect(self, client: Client, _data: object) -> None:
@@ -191,6 +190,7 @@ class MqttPublisher:
         # Rows wait for the first answer (`_on_publish`): paho sends what was under way only after this returns,
         # and newer rows must not overtake it. A status that was not answered it sends again, too.
         self._status.send(client, anew=True)
+        self._times.interrupted(self._outbox.counts)
         self._connected.set()
         self.side.opened(client)
         if self._down:
@@ -250,6 +250,7 @@ class MqttPublisher:
         if refused:
             self._pause(f"broker {self.name}: refused event {seq}; events are kept on disk and offered again")
             return
+        self._times.acknowledged(seq)
         try:
             self._outbox.acknowledge(seq)
             self._pause_s = REFUSED_S
@@ -258,6 +259,7 @@ class MqttPublisher:
 
     def _pause(self, why: str) -> None:
         """Send nothing for a while, longer each time; tell of it once. The next event or health ends it."""
+        self._times.interrupted(self._outbox.counts)
         now_s = time.monotonic()
         if now_s < self._pause_until_s:
             return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -203,6 +204,38 @@ def test_every_event_survives_a_broker_outage_in_mid_run(tmp_path: Path) -> None
         assert sorted(set(numbers) - set(subscriber.seqs())) == [], "every number arrived"
         assert numbers == list(range(1, len(numbers) + 1))
         assert subscriber.wait(lambda s: s.last("/status") == b"offline")
+
+
+@pytest.mark.skipif(BINARY is None, reason="no mosquitto on this machine (./test installs it)")
+def test_the_time_from_sensor_to_puback_is_told_in_health_in_the_counters_and_at_the_end(tmp_path: Path) -> None:
+    (tmp_path / "broker").mkdir()
+    stats = tmp_path / "stats.json"
+    with Mosquitto(tmp_path / "broker") as broker, Subscriber(broker.port) as subscriber:
+        arguments = ["--camera", "demo", "--broker", broker.url, "--web", "0", "--stats", str(stats), "--need-broker"]
+        process = subprocess.Popen(command(tmp_path / "state", *arguments), stderr=subprocess.PIPE, text=True)
+        try:
+            assert subscriber.wait(lambda s: json.loads(s.last("/health") or b"{}").get("puback_ms") is not None, 90)
+        finally:
+            process.send_signal(signal.SIGTERM)
+            _, said = process.communicate(timeout=30)
+        assert process.returncode == 0, said
+        for counters in (json.loads(stats.read_text()), json.loads(subscriber.last("/health") or b"")):
+            times = counters["puback_ms"]
+            assert 1 <= times["count"] <= counters["events"]
+            assert 0 < times["p50"] <= times["p95"]
+    assert re.fullmatch(r"sensor to PUBACK  p50 \d+ ms  p95 \d+ ms  of \d+ events", said.splitlines()[-1])
+
+
+@pytest.mark.skipif(BINARY is None, reason="no mosquitto on this machine (./test installs it)")
+def test_a_clip_that_is_read_fast_has_no_time_from_sensor_to_puback(tmp_path: Path, short_clip: Path) -> None:
+    (tmp_path / "broker").mkdir()
+    stats = tmp_path / "stats.json"
+    with Mosquitto(tmp_path / "broker") as broker:
+        arguments = ["--once", "--fast", "--broker", broker.url, "--need-broker", "--stats", str(stats)]
+        done = run(tmp_path / "state", "--camera", str(short_clip), *arguments)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(stats.read_text())["puback_ms"] is None
+    assert "PUBACK" not in done.stderr
 
 
 def test_the_demo_brings_its_own_broker_and_says_how_to_watch(tmp_path: Path) -> None:

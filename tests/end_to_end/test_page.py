@@ -33,6 +33,7 @@ EVENT = {
 STATS = {
     "fps": 12.5, "frames_processed": 1234, "frames_dropped": 3, "regions_per_frame": 1.5, "crops_per_frame": 1.25,
     "budget_overflow": 0, "tracks_started": 2, "events": 9, "stages": {"attention": {"p50_ms": 1.9, "p95_ms": 2.5}},
+    "puback_ms": {"count": 9, "p50": 34.2, "p95": 52.1},
 }  # fmt: skip
 
 
@@ -120,6 +121,7 @@ def test_it_shows_the_picture_the_events_and_the_counters(browser: Browser) -> N
         assert "nearest is Anna at 0.412 of 0.550, confidence 0.63" in page.inner_text("#events li.identity .why")
         until(page, lambda: "1,234" in page.inner_text("#counters"))
         assert "attention" in page.inner_text("#stages")
+        assert page.inner_text("#stages tbody tr:last-child").split("\t") == ["sensor to PUBACK", "34.20", "52.10"]
         wide = page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
         assert wide[0] <= wide[1], "nothing overflows on a phone"
         assert all(url.startswith(server.url) for url in requested), "no request leaves the node"

@@ -72,6 +72,9 @@ function showHealth(stats) {
   putPairs(byId("counters"), COUNTERS.filter(([key]) => key in stats).map(([key, name]) => [name, number(key), false]));
   const body = byId("stages").tBodies[0];
   const stages = Object.entries(stats.stages || {});
+  if (stats.puback_ms) {
+    stages.push(["sensor to PUBACK", { p50_ms: stats.puback_ms.p50, p95_ms: stats.puback_ms.p95 }]);
+  }
   while (body.rows.length > stages.length) body.deleteRow(-1);
   stages.forEach(([name, stage], i) => {
     const row = body.rows[i] || body.insertRow();
