@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from datetime import UTC
 from pathlib import Path
 
 import jsonschema
 import pytest
 
+from edge_runtime.commands.replay import Start
 from edge_runtime.publishing.payload import json_schema
 
 GOLDEN = Path(__file__).parent / "golden"
+KARACHI = "PKT-5"
 RULES = ("zone_enter", "zone_leave", "dwell", "line_cross")
 IN_TIME_S = 1.0
 
 
-def command(*arguments: str) -> str:
-    """What `edge-runtime` prints."""
+def command(*arguments: str, zone: str = "UTC0") -> str:
+    """What `edge-runtime` prints on a machine in that time zone, as POSIX writes it."""
     done = subprocess.run(
-        [sys.executable, "-m", "edge_runtime.cli", *arguments], capture_output=True, text=True, check=True
-    )
+        [sys.executable, "-m", "edge_runtime.cli", *arguments],
+        capture_output=True, text=True, check=True, env=os.environ | {"TZ": zone},
+    )  # fmt: skip
     return done.stdout
 
 
@@ -52,9 +59,46 @@ def test_every_line_is_an_event_of_the_schema_numbered_without_gaps(replayed: st
 
 
 @pytest.mark.timeout(600)
-def test_a_second_replay_is_the_same_to_the_byte(tmp_path: Path) -> None:
+def test_a_second_replay_is_the_same_to_the_byte_in_another_time_zone_too(tmp_path: Path) -> None:
     short = ["replay", "synthetic", "--config", str(GOLDEN / "demo.toml"), "--set", "camera.size_wh=[640, 360]"]
-    assert command(*short) == command(*short)
+    assert command(*short) == command(*short, zone=KARACHI)
+
+
+@pytest.mark.timeout(600)
+def test_events_and_schedules_of_a_replay_go_by_the_time_given_for_it(tmp_path: Path) -> None:
+    file = tmp_path / "edge.toml"
+    file.write_text(
+        '[[zones]]\nname = "night"\npoints = [[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]]\nactive = "22:00-23:00"\n'
+    )
+    small = ["--config", str(file), "--set", "camera.size_wh=[320, 240]"]
+    text = command("replay", "synthetic", *small, "--at", "2026-11-24T18:00+01:00", zone=KARACHI)
+    assert '"type":"zone_enter","time":"2026-11-24T17:00:0' in text
+
+
+@pytest.fixture
+def in_berlin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("TZ", "CET-1CEST,M3.5.0,M10.5.0/3")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.parametrize(
+    ("given", "at_s", "local", "utc"),
+    [
+        ("2026-11-24T22:00", 0.5, "24 22:00:00.5", "24 21:00:00.5"),
+        ("2026-11-24T22:00+05:00", 0.0, "24 18:00:00", "24 17:00:00"),
+        ("2026-11-24T23:30Z", 0.0, "25 00:30:00", "24 23:30:00"),
+        ("2026-10-25T02:30+02:00", 3600.0, "25 02:30:00", "25 01:30:00"),  # the clocks went back meanwhile
+    ],
+)
+def test_a_time_with_an_offset_is_that_instant_and_one_without_is_the_node_s(
+    in_berlin: None, given: str, at_s: float, local: str, utc: str
+) -> None:
+    wall = Start.told(given).wall(at_s)
+    assert f"{wall:%d %H:%M:%S.%f}".startswith(local)
+    assert f"{wall.astimezone(UTC):%d %H:%M:%S.%f}".startswith(utc)
 
 
 @pytest.mark.timeout(600)
@@ -81,11 +125,20 @@ def test_zones_are_described_and_drawn(tmp_path: Path) -> None:
         (["zones", "--config", "taken.toml"], 'zones[0].name = "slots": its topics are taken by other things; choose'),
         (["replay", "demo", "--config", "bad.toml"], "zones[0].labels: no model in use knows"),
         (["replay", "demo", "--at", "tonight"], "--at tonight: must be a local time, as in 2026-11-24T22:00"),
+        (["replay", "demo", "--at", "0001-01-01"], "--at 0001-01-01: must lie in the years 1971 to 9998"),
         (["replay", "0"], "replay is for clips"),
+        (["replay", "demo", "--web", "1", "--camera", "0"], "unrecognized arguments: --web 1 --camera 0"),
+        (["replay", "demo", "--broker", "none", "--profile", "edge"], "arguments: --broker none --profile edge"),
+        (["zones", "--broker", "none", "--web", "1", "--state", "s"], "arguments: --broker none --web 1 --state s"),
+        (["zones", "--camera", "demo"], "--camera: only --png FILE looks at it"),
+        (["zones", "--config", "porch.toml", "--profile", "frigate"], "the camera has that name, and Frigate's topics"),
     ],
 )
 def test_what_cannot_be_replayed_is_refused(tmp_path: Path, arguments: list[str], message: str) -> None:
     (tmp_path / "taken.toml").write_text('[[zones]]\nname = "slots"\npoints = [[0.0, 0.0], [1.0, 0.0], [1.0, 1.0]]\n')
+    (tmp_path / "porch.toml").write_text(
+        '[camera]\nname = "porch"\n[[zones]]\nname = "porch"\npoints = [[0.0, 0.0], [1.0, 0.0], [1.0, 1.0]]\n'
+    )
     (tmp_path / "bad.toml").write_text(
         '[[zones]]\nname = "a"\npoints = [[0.0, 0.0], [1.0, 0.0], [1.0, 1.0]]\nlabels = ["persn"]\n'
     )
@@ -95,3 +148,10 @@ def test_what_cannot_be_replayed_is_refused(tmp_path: Path, arguments: list[str]
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_clip_that_is_not_there_is_named_as_it_was_given() -> None:
+    for arguments in (["replay", "nosuch.mp4"], ["zones", "--camera", "nosuch.mp4", "--png", "zones.png"]):
+        done = subprocess.run([sys.executable, "-m", "edge_runtime.cli", *arguments], capture_output=True, text=True)
+        assert done.returncode == 3
+        assert done.stderr.splitlines()[-1] == "edge-runtime: nosuch.mp4: no such clip; check the path"
