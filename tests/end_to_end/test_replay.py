@@ -1,4 +1,7 @@
-"""A clip replayed gives the same events each time, and the reasons for them; the golden file says which."""
+"""A clip replayed gives the same events each time, and the reasons for them; the golden files say which.
+
+`python -m tests.golden` makes the golden files anew.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +18,12 @@ import jsonschema
 import pytest
 
 from edge_runtime.commands.replay import Start
+from edge_runtime.config import load
 from edge_runtime.publishing.payload import json_schema
+from tests import golden
+from tests.benchmarks import rule_truth
 
-GOLDEN = Path(__file__).parent / "golden"
 KARACHI = "PKT-5"
-RULES = ("zone_enter", "zone_leave", "dwell", "line_cross")
 IN_TIME_S = 1.0
 
 
@@ -34,20 +38,39 @@ def command(*arguments: str, zone: str = "UTC0") -> str:
 
 @pytest.fixture(scope="module")
 def replayed() -> str:
-    return command("replay", "demo", "--config", str(GOLDEN / "demo.toml"))
+    return golden.replayed("demo", "demo")
+
+
+def hold_against_golden(name: str, printed: str) -> None:
+    """The same events of zones and lines in the same order, each within a second."""
+    told = [d for d in map(json.loads, printed.splitlines()) if d["type"] in golden.RULES]
+    expected = [json.loads(line) for line in (golden.FOLDER / f"{name}.jsonl").read_text().splitlines()]
+    key = ("zone", "line", "type", "direction", "media_s")
+    told.sort(key=lambda d: [str(d[k]) for k in key[:2]] + [d["media_s"]])
+    expected.sort(key=lambda d: [str(d[k]) for k in key[:2]] + [d["media_s"]])
+    assert [[d[k] for k in key[:4]] for d in told] == [[d[k] for k in key[:4]] for d in expected]
+    for mine, its in zip(told, expected, strict=True):
+        assert abs(mine["media_s"] - its["media_s"]) <= IN_TIME_S, its
 
 
 @pytest.mark.timeout(600)
 def test_the_demo_clip_tells_the_golden_events_within_a_second(replayed: str) -> None:
-    documents = [json.loads(line) for line in replayed.splitlines()]
-    golden = [json.loads(line) for line in (GOLDEN / "demo.jsonl").read_text().splitlines()]
-    told = [d for d in documents if d["type"] in RULES]
-    key = ("zone", "line", "type", "direction", "media_s")
-    told.sort(key=lambda d: [str(d[k]) for k in key[:2]] + [d["media_s"]])
-    golden.sort(key=lambda d: [str(d[k]) for k in key[:2]] + [d["media_s"]])
-    assert [[d[k] for k in key[:4]] for d in told] == [[d[k] for k in key[:4]] for d in golden]
-    for mine, its in zip(told, golden, strict=True):
-        assert abs(mine["media_s"] - its["media_s"]) <= IN_TIME_S, its
+    hold_against_golden("demo", replayed)
+
+
+@pytest.mark.parametrize("name", golden.NAMES)
+@pytest.mark.timeout(600)
+def test_a_real_clip_tells_its_golden_events_within_a_second(name: str) -> None:
+    clip = golden.clip_of(name)
+    if clip is None:
+        pytest.skip(f"no ../shared/data/clips/{name}.mp4 here: the clips are not part of the project")
+    hold_against_golden(name, golden.replayed(name, clip))
+
+
+@pytest.mark.parametrize("name", golden.NAMES)
+def test_the_rules_of_the_golden_events_are_those_held_against_truth(name: str) -> None:
+    config = load(golden.FOLDER / f"{name}.toml")
+    assert (*config.zones, *config.lines) == rule_truth.rules(f"{name}.mp4")
 
 
 def test_every_line_is_an_event_of_the_schema_numbered_without_gaps(replayed: str) -> None:
@@ -60,7 +83,7 @@ def test_every_line_is_an_event_of_the_schema_numbered_without_gaps(replayed: st
 
 @pytest.mark.timeout(600)
 def test_a_second_replay_is_the_same_to_the_byte_in_another_time_zone_too(tmp_path: Path) -> None:
-    short = ["replay", "synthetic", "--config", str(GOLDEN / "demo.toml"), "--set", "camera.size_wh=[640, 360]"]
+    short = ["replay", "synthetic", "--config", str(golden.FOLDER / "demo.toml"), "--set", "camera.size_wh=[640, 360]"]
     assert command(*short) == command(*short, zone=KARACHI)
 
 
@@ -103,7 +126,7 @@ def test_a_time_with_an_offset_is_that_instant_and_one_without_is_the_node_s(
 
 @pytest.mark.timeout(600)
 def test_the_explanation_names_each_rule_for_each_track(tmp_path: Path) -> None:
-    text = command("replay", "synthetic", "--explain", "--config", str(GOLDEN / "demo.toml"))
+    text = command("replay", "synthetic", "--explain", "--config", str(golden.FOLDER / "demo.toml"))
     tracks = [line for line in text.splitlines() if line.startswith("track ") and "told of by no rule" not in line]
     assert tracks
     assert text.count("  zone lot: ") == text.count("  line gate: ") == len(tracks)
@@ -111,7 +134,7 @@ def test_the_explanation_names_each_rule_for_each_track(tmp_path: Path) -> None:
 
 def test_zones_are_described_and_drawn(tmp_path: Path) -> None:
     picture = tmp_path / "zones.png"
-    text = command("zones", "--config", str(GOLDEN / "demo.toml"), "--camera", "demo", "--png", str(picture))
+    text = command("zones", "--config", str(golden.FOLDER / "demo.toml"), "--camera", "demo", "--png", str(picture))
     assert "zone lot: vehicle, 50% of the frame, always; enter_s = 0.3, leave_s = 0.5, dwell_s = 0.5" in text
     assert "line gate: vehicle, always; in: to the bottom" in text
     assert "768 x 432" in text
