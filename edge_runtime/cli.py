@@ -203,7 +203,9 @@ def _replay(arguments: Sequence[str]) -> int:
         description="Send every frame of a clip through all rules and print the events, the same each time.",
     )
     parser.add_argument("clip", help="a clip, demo or synthetic")
-    parser.add_argument("--explain", action="store_true", help="print for each track why each rule did or did not fire")
+    parser.add_argument(
+        "--explain", action="store_true", help="print why each rule did or did not fire, by track and slot"
+    )
     parser.add_argument(
         "--at",
         metavar="TIME",
@@ -223,8 +225,8 @@ def _replay(arguments: Sequence[str]) -> int:
         print(f"schedules: the clip counts as taken at {when}; --at says otherwise", file=sys.stderr)
     if args.explain:
         explained = Explained(config)
-        for _ in replay(config, SystemClock(), start, listener=explained.note, spectator=explained.see):
-            pass
+        for event in replay(config, SystemClock(), start, listener=explained.note, spectator=explained.see):
+            explained.hear(event)
         lines = explained.text()
     else:
         lines = json_lines(replay(config, SystemClock(), start), config, start)

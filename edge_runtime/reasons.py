@@ -21,7 +21,7 @@ class Reasons:
 
     def note(self, note: Note) -> None:
         """Take what a rule says."""
-        if note.fired:
+        if note.fired and note.track is not None:
             self._fired[note.track, note.rule].append(note.text)
 
     def added(self, events: Sequence[Event], payloads: Sequence[bytes]) -> list[bytes]:

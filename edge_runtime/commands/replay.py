@@ -119,8 +119,12 @@ def json_lines(events: Iterator[Event], config: Config, start: Start) -> Iterato
         ).decode()
 
 
+NOTES_EACH_END = 12
+"""So many notes that fired nothing are listed from the first and the last of a rule; all that fired are."""
+
+
 class Explained:
-    """Collects what each rule says of each track, for `text` at the end."""
+    """Collects what each rule says of each track and of each slot, for `text` at the end."""
 
     def __init__(self, config: Config) -> None:
         self._needs = config.tracking.confirm_hits
@@ -129,7 +133,9 @@ class Explained:
             self._rules.append(identity.RULE)
         if config.plates.enabled:
             self._rules.append(plates.RULE)
-        self._notes: dict[tuple[int, str], list[Note]] = {}
+        self._slots = [slot.name for slot in config.slots]
+        self._states: dict[str, str] = {}
+        self._notes: dict[tuple[int | None, str], list[Note]] = {}
         self._tracks: dict[int, tuple[Track, float]] = {}
 
     def note(self, note: Note) -> None:
@@ -143,8 +149,13 @@ class Explained:
                 best = self._tracks.get(track.id, (track, track.score))[1]
                 self._tracks[track.id] = track, max(best, track.score)
 
+    def hear(self, event: Event) -> None:
+        """Take one event."""
+        if event.slot is not None and event.state is not None:
+            self._states[event.slot] = event.state
+
     def text(self) -> Iterator[str]:
-        """A line for each track, below it each rule with what it said; `*` marks what fired."""
+        """A line for each track, below it each rule with what it said, and one for each slot; `*` marks what fired."""
         unconfirmed = [track for track, _ in self._tracks.values() if not track.confirmed]
         for track, best in self._tracks.values():
             if not track.confirmed:
@@ -153,12 +164,35 @@ class Explained:
             yield f"track {track.id}: {track.label}, {span}, seen {track.hits} times, best score {best:.2f}"
             for rule in self._rules:
                 notes = self._notes.get((track.id, rule), [])
-                fired = sum(note.fired for note in notes)
-                verdict = f"fired {fired} times" if fired > 1 else "fired once" if fired else "did not fire"
-                yield f"  {rule}: {verdict}"
-                yield from (f"  {'*' if n.fired else ' '} {n.at_ns / 1e9:7.2f} s  {n.text}" for n in notes)
+                yield f"  {rule}: {_verdict(notes)}"
+                yield from _listed(notes)
         for track in unconfirmed:
             yield (
                 f"track {track.id}: {track.label} at {track.start_ns / 1e9:.2f} s was seen {track.hits} times and told "
                 f"of by no rule; tracking.confirm_hits = {self._needs}"
             )
+        for slot in self._slots:
+            notes = self._notes.get((None, f"slot {slot}"), [])
+            yield f"slot {slot}: {self._states.get(slot, 'unknown')} at the end, {_verdict(notes)}"
+            yield from _listed(notes)
+
+
+def _verdict(notes: Sequence[Note]) -> str:
+    fired = sum(note.fired for note in notes)
+    return f"fired {fired} times" if fired > 1 else "fired once" if fired else "did not fire"
+
+
+def _listed(notes: Sequence[Note]) -> Iterator[str]:
+    """A line for each note; of very many that fired nothing those between are counted."""
+    quiet = [i for i, note in enumerate(notes) if not note.fired]
+    left_out = set(quiet[NOTES_EACH_END:-NOTES_EACH_END])
+    skipped = 0
+    for i, note in enumerate(notes):
+        skipped += i in left_out
+        if i in left_out and i + 1 in left_out:
+            continue
+        if skipped:
+            yield f"              {skipped} more, to {note.at_ns / 1e9:.2f} s"
+            skipped = 0
+        if i not in left_out:
+            yield f"  {'*' if note.fired else ' '} {note.at_ns / 1e9:7.2f} s  {note.text}"
