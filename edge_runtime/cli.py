@@ -204,7 +204,7 @@ def _replay(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("clip", help="a clip, demo or synthetic")
     parser.add_argument(
-        "--explain", action="store_true", help="print why each rule did or did not fire, by track and slot"
+        "--explain", action="store_true", help="print why each rule did or did not fire, by track, slot and tamper"
     )
     parser.add_argument(
         "--at",

@@ -81,7 +81,7 @@ class Pipeline:
         self._plates = None
         if config.plates.enabled:
             self._plates = PlateRecognition(config.plates, PlateNetworks.of(config.plates), listener)
-        self._tamper = Tamper(config.tamper)
+        self._tamper = Tamper(config.tamper, listener)
         self.parking = Parking(config.slots, config.parking, listener)
         self._classifier = _slot_classifier(config)
         self._tracks: tuple[Track, ...] = ()

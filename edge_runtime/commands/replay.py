@@ -124,7 +124,7 @@ NOTES_EACH_END = 12
 
 
 class Explained:
-    """Collects what each rule says of each track and of each slot, for `text` at the end."""
+    """Collects what each rule says of each track, of each slot and of the camera, for `text` at the end."""
 
     def __init__(self, config: Config) -> None:
         self._needs = config.tracking.confirm_hits
@@ -134,6 +134,7 @@ class Explained:
         if config.plates.enabled:
             self._rules.append(plates.RULE)
         self._slots = [slot.name for slot in config.slots]
+        self._tamper = config.tamper.kinds if config.tamper.enabled else ()
         self._states: dict[str, str] = {}
         self._notes: dict[tuple[int | None, str], list[Note]] = {}
         self._tracks: dict[int, tuple[Track, float]] = {}
@@ -155,7 +156,7 @@ class Explained:
             self._states[event.slot] = event.state
 
     def text(self) -> Iterator[str]:
-        """A line for each track, below it each rule with what it said, and one for each slot; `*` marks what fired."""
+        """A line for each track, below it what each rule said; then slots and the camera. `*` marks what fired."""
         unconfirmed = [track for track, _ in self._tracks.values() if not track.confirmed]
         for track, best in self._tracks.values():
             if not track.confirmed:
@@ -174,6 +175,10 @@ class Explained:
         for slot in self._slots:
             notes = self._notes.get((None, f"slot {slot}"), [])
             yield f"slot {slot}: {self._states.get(slot, 'unknown')} at the end, {_verdict(notes)}"
+            yield from _listed(notes)
+        for kind in self._tamper:
+            notes = self._notes.get((None, f"tamper {kind}"), [])
+            yield f"tamper {kind}: {_verdict(notes)}"
             yield from _listed(notes)
 
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_runtime.commands.replay import Explained
-from edge_runtime.config import Config, ParkingConfig, SlotConfig
+from edge_runtime.config import Config, ParkingConfig, SlotConfig, TamperConfig
 from edge_runtime.datatypes import Event
 from edge_runtime.events.appearance import Moment
 from edge_runtime.events.explanation import Note
@@ -214,7 +214,7 @@ def test_a_slot_says_when_the_camera_could_not_see_it() -> None:
 
 
 def test_the_explanation_of_a_slot_that_flickers_for_an_hour_stays_short() -> None:
-    config = Config(slots=(SlotConfig("14", SQUARE),))
+    config = Config(slots=(SlotConfig("14", SQUARE),), tamper=TamperConfig(enabled=False))
     told = Explained(config)
     parking = Parking(config.slots, config.parking, told.note)
     for event in watched(parking, *[(CAR, 2), (NOTHING, 2)] * 900):

@@ -132,17 +132,19 @@ def test_the_explanation_names_each_rule_for_each_track(tmp_path: Path) -> None:
     assert text.count("  zone lot: ") == text.count("  line gate: ") == len(tracks)
 
 
-def test_the_explanation_says_of_each_slot_how_it_ends_and_why(tmp_path: Path) -> None:
+def test_the_explanation_says_of_slots_and_of_the_camera_how_they_end_and_why(tmp_path: Path) -> None:
     file = tmp_path / "lot.toml"
     corners = "[[0.2, 0.2], [0.5, 0.2], [0.5, 0.6], [0.2, 0.6]]"
     file.write_text(f'[parking]\nmin_dwell_s = 1\n[[slots]]\nname = "14"\npoints = {corners}\n')
     replayed = ["replay", "synthetic", "--config", str(file), "--set", "camera.size_wh=[320, 240]", "--explain"]
     lines = command(*replayed).splitlines()
-    slot = lines[lines.index(next(line for line in lines if line.startswith("slot 14: "))) :]
+    camera = lines.index("tamper covered: did not fire")
+    slot = lines[lines.index(next(line for line in lines if line.startswith("slot 14: "))) : camera]
     assert slot[0].endswith(" at the end, fired once")
     assert "is likelier, p 0." in slot[1] and slot[1].endswith(": known after 1 s of it")
     assert any(line.startswith("  *") and line.endswith("; parking.min_dwell_s = 1") for line in slot)
     assert "the end; in all " in slot[-1]
+    assert "no sign of it: 90% of the scene in its place" in lines[camera + 2]
     never = [*replayed, "--set", "parking.min_dwell_s=1000"]
     assert "slot 14: unknown at the end, did not fire" in command(*never)
 
