@@ -10,13 +10,12 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
-from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
 
 from edge_runtime import config as configuration
-from edge_runtime.errors import ConfigError, EdgeRuntimeError
+from edge_runtime.errors import EdgeRuntimeError
 
 EPILOG = """\
 commands:
@@ -39,6 +38,15 @@ exit codes: 0 done, 2 usage or configuration, 3 camera or clip, 4 model, 5 stora
 """
 
 DEMO_PORT = "8080"
+
+SHORT = {
+    "camera": ("camera", "source", "SOURCE", "0 | picamera | rtsp://... | FILE | demo | synthetic"),
+    "broker": ("mqtt", "broker", "URL", "mqtt://host[:port] | embedded | none"),
+    "profile": ("mqtt", "profile", "{edge,frigate}", "frigate: speak Frigate's topics as well"),
+    "web": ("web", "listen", "[HOST:]PORT", "serve the live page; loopback unless a host is given"),
+    "state": ("node", "state", "DIR", "folder for the outbox, the gallery and the node's identity"),
+}
+"""Options that are short for a setting: its section and key, what the option takes, and what it does."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -82,7 +90,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    _settings_options(parser)
+    _settings_options(parser, *SHORT)
     parser.add_argument("--once", action="store_true", help="play a clip once, then end (the demo loops otherwise)")
     pace = parser.add_mutually_exclusive_group()
     pace.add_argument("--realtime", action="store_true", help="play a clip by its time stamps (the default)")
@@ -95,29 +103,23 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _settings_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--camera", metavar="SOURCE", help="0 | picamera | rtsp://... | FILE | demo | synthetic")
+def _settings_options(parser: argparse.ArgumentParser, *short: str) -> None:
+    """Let a command take settings, and those of the `SHORT` options that it heeds."""
     parser.add_argument(
         "--config", type=Path, metavar="FILE", help="TOML settings; see `edge-runtime config --default`"
     )
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="one setting, as camera.fps=10")
-    parser.add_argument("--broker", metavar="URL", help="mqtt://host[:port] | embedded | none")
-    parser.add_argument("--profile", choices=("edge", "frigate"), help="frigate: speak Frigate's topics as well")
-    parser.add_argument("--web", metavar="[HOST:]PORT", help="serve the live page; loopback unless a host is given")
-    parser.add_argument("--state", metavar="DIR", help="folder for the outbox and the node's identity")
+    for name in short:
+        _, _, metavar, text = SHORT[name]
+        choices = ("edge", "frigate") if name == "profile" else None
+        parser.add_argument(f"--{name}", metavar=metavar, choices=choices, help=text)
 
 
 def _configured(args: argparse.Namespace) -> configuration.Config:
     """The settings in force: file, `--set`, then the options that are short for a setting."""
     config = configuration.load(args.config, args.set)
-    short = {
-        ("camera", "source"): args.camera,
-        ("mqtt", "broker"): args.broker,
-        ("mqtt", "profile"): args.profile,
-        ("web", "listen"): args.web,
-        ("node", "state"): args.state,
-    }
-    for (section, key), value in short.items():
+    for name, (section, key, _, _) in SHORT.items():
+        value = getattr(args, name, None)
         if value is not None:
             changed = dataclasses.replace(getattr(config, section), **{key: value})
             config = dataclasses.replace(config, **{section: changed})
@@ -174,7 +176,7 @@ def _bench(arguments: Sequence[str]) -> int:
 def _config(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="edge-runtime config", description="Print the settings.")
     parser.add_argument("--default", action="store_true", help="the commented file with every default")
-    _settings_options(parser)
+    _settings_options(parser, *SHORT)
     args = parser.parse_args(arguments)
     if args.default:
         print(configuration.default_file(), end="")
@@ -201,25 +203,30 @@ def _replay(arguments: Sequence[str]) -> int:
         description="Send every frame of a clip through all rules and print the events, the same each time.",
     )
     parser.add_argument("clip", help="a clip, demo or synthetic")
-    parser.add_argument("--explain", action="store_true", help="print for each track why each rule did or did not fire")
-    parser.add_argument("--at", metavar="TIME", help="local time of its first frame, for schedules: 2026-11-24T22:00")
-    _settings_options(parser)
+    parser.add_argument(
+        "--explain", action="store_true", help="print why each rule did or did not fire, by track, slot and tamper"
+    )
+    parser.add_argument(
+        "--at",
+        metavar="TIME",
+        help="when its first frame was taken, for schedules and the events' time: this machine's local time, as "
+        "2026-11-24T22:00, or with an offset, as 2026-11-24T22:00+05:00; without --at a Monday noon, UTC",
+    )
+    _settings_options(parser, "state")
     args = parser.parse_args(arguments)
     from edge_runtime.clock import SystemClock
-    from edge_runtime.commands.replay import NOON, Explained, json_lines, replay
+    from edge_runtime.commands.replay import NOON, Explained, Start, json_lines, replay
 
     args.camera = args.clip
     config = _configured(args)
-    try:
-        start = datetime.fromisoformat(args.at) if args.at else NOON
-    except ValueError:
-        raise ConfigError(f"--at {args.at}: must be a local time, as in 2026-11-24T22:00") from None
-    if not args.at and any([*(z.active for z in config.zones), *(x.active for x in config.lines)]):
-        print(f"schedules: the clip counts as taken at {start:%A %H:%M}; --at says otherwise", file=sys.stderr)
+    start = NOON if args.at is None else Start.told(args.at)
+    if args.at is None and any([*(z.active for z in config.zones), *(x.active for x in config.lines)]):
+        when = f"{start.wall(0.0):%A %H:%M}"
+        print(f"schedules: the clip counts as taken at {when}; --at says otherwise", file=sys.stderr)
     if args.explain:
         explained = Explained(config)
-        for _ in replay(config, SystemClock(), start, listener=explained.note, spectator=explained.see):
-            pass
+        for event in replay(config, SystemClock(), start, listener=explained.note, spectator=explained.see):
+            explained.hear(event)
         lines = explained.text()
     else:
         lines = json_lines(replay(config, SystemClock(), start), config, start)
@@ -231,8 +238,10 @@ def _replay(arguments: Sequence[str]) -> int:
 def _zones(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="edge-runtime zones", description="Check and print zones, lines and slots.")
     parser.add_argument("--png", type=Path, metavar="FILE", help="draw them on the first frame of the camera or clip")
-    _settings_options(parser)
+    _settings_options(parser, "camera", "profile")
     args = parser.parse_args(arguments)
+    if args.camera is not None and args.png is None:
+        parser.error("--camera: only --png FILE looks at it")
     from edge_runtime.clock import SystemClock
     from edge_runtime.commands import zones
 

@@ -84,7 +84,7 @@ class Pipeline:
         self._plates = None
         if config.plates.enabled:
             self._plates = PlateRecognition(config.plates, PlateNetworks.of(config.plates), listener)
-        self._tamper, self._watched = Tamper(config.tamper), config.tamper.enabled
+        self._tamper, self._watched = Tamper(config.tamper, listener), config.tamper.enabled
         self.parking = Parking(config.slots, config.parking, listener)
         self._classifier = _slot_classifier(config)
         self._tracks: tuple[Track, ...] = ()
@@ -138,10 +138,13 @@ class Pipeline:
                 events += self._plates.update(frame.main, tracked, self._last)
         with health.stage("tamper"):
             events += self._tamper.update(frame.lores, self._last)
-        # A camera that is covered or turned away sees no slots.
-        if self._classifier and self.parking.due(frame.captured_ns) and not {*SCENE} & {*self._tamper.raised}:
-            with health.stage("slots"):
-                events += self.parking.update(self._classifier(frame.main, size_wh).tolist(), self._last)
+        if self._classifier and self.parking.due(frame.captured_ns):
+            # A camera that is covered or turned away sees no slots.
+            if blind := [kind for kind in self._tamper.raised if kind in SCENE]:
+                self.parking.unseen(self._last, f"the camera is {' and '.join(blind)}")
+            else:
+                with health.stage("slots"):
+                    events += self.parking.update(self._classifier(frame.main, size_wh).tolist(), self._last)
         health.tracks_started += sum(e.type == "track_start" for e in events)
         return Outcome(regions, windows, detections, tracked.live, events)
 
@@ -189,7 +192,10 @@ class Pipeline:
             self._recognition.finish()
         if self._plates is not None:
             self._plates.finish()
-        return self.events.finish(self._last) if self._last is not None else []
+        if self._last is None:
+            return []
+        self.parking.finish(self._last)
+        return self.events.finish(self._last)
 
 
 def _slot_classifier(config: Config) -> SlotClassifier | None:

@@ -17,7 +17,7 @@ class Reasons:
     """Listens to the rules during a frame; one verb after it: `added` to its events."""
 
     def __init__(self) -> None:
-        self._fired: defaultdict[tuple[int, str], deque[str]] = defaultdict(deque)
+        self._fired: defaultdict[tuple[int | None, str], deque[str]] = defaultdict(deque)
 
     def note(self, note: Note) -> None:
         """Take what a rule says."""
@@ -28,7 +28,7 @@ class Reasons:
         """The events' JSON, each with `why` where its rule said so; what comes beyond the events stays as it is."""
         found = list(payloads)
         for i, event in enumerate(events):
-            texts = self._fired.get((0 if event.track is None else event.track.id, _rule(event)))
+            texts = self._fired.get((None if event.track is None else event.track.id, _rule(event)))
             if texts:
                 found[i] = b'%b,"why":%b}' % (found[i][:-1], json.dumps(texts.popleft(), ensure_ascii=False).encode())
         self._fired.clear()

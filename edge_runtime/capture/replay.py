@@ -105,7 +105,7 @@ class ClipSource:
     def _check_file(self) -> None:
         """Say what is wrong with the path itself, which OpenCV would not."""
         if not self._path.exists():
-            raise CaptureError(f"{self.name}: no such clip; check the path given to --camera")
+            raise CaptureError(f"{self.name}: no such clip; check the path")
         if not self._path.is_file():
             raise CaptureError(f"{self.name}: not a file; give the path of a clip")
         try:

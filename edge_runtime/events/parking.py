@@ -21,7 +21,8 @@ from typing import Literal
 from edge_runtime.config import ParkingConfig, SlotConfig
 from edge_runtime.datatypes import Event, EventType
 from edge_runtime.events.appearance import Moment
-from edge_runtime.events.explanation import Listener, Note
+from edge_runtime.events.explanation import Explanation, Listener
+from edge_runtime.events.parking_reasons import Looks, Weighed
 
 SlotState = Literal["free", "occupied"]
 Phase = Literal["unknown", "free", "arriving", "occupied", "leaving"]
@@ -57,17 +58,17 @@ class Slot:
     Attributes:
         state: `free`, `occupied`, or None while nobody knows.
         stood_s: how long the state before had stood, in seconds; None where nobody saw when that began.
-        settled_s: how long the looks had spoken for the state when it was taken for true, in seconds.
+        weighed: what the last look was taken for.
     """
 
     def __init__(self, min_dwell_s: float, state: SlotState | None = None) -> None:
         self.state = state
         self.stood_s: float | None = None
-        self.settled_s = 0.0
         self._needed_s = min_dwell_s
         self._candidate: SlotState | None = None
         self._for_s = 0.0
         self._again = False
+        self.weighed: Weighed | None = None
         self._looked_ns: int | None = None
         self._gaps_s = math.inf, math.inf  # the last two between looks; at first nobody knows how far apart those are
         self._began_ns = 0
@@ -95,7 +96,12 @@ class Slot:
         odds = math.log(max(probability, ODDS_MIN) / max(1 - probability, ODDS_MIN))
         said, weight = self._said(probability, odds, seconds)
         counted_s = min(seconds, max(LOOK_MAX_S, 2 * min(self._gaps_s))) * weight
+        before, spoken_s = self.state, self._for_s + counted_s
         changed = self._taken(said, seconds, counted_s, at_ns)
+        self.weighed = Weighed(
+            probability, before, said, weight, self.state if changed else self._candidate,
+            spoken_s if changed else self._for_s, self._began_ns, self._needed_s,
+        )  # fmt: skip
         if seconds:
             self._gaps_s = seconds, self._gaps_s[0]
         if changed or self._level is None or seconds > LATELY_S:
@@ -129,7 +135,6 @@ class Slot:
             self._began_ns = at_ns
         enough, self._again = self._again and self._for_s >= self._needed_s, True
         if enough:
-            self.settled_s = (at_ns - self._began_ns) / 1e9
             self._change(said)
         return enough
 
@@ -159,11 +164,13 @@ class Parking:
     Args:
         slots: as configured.
         config: times.
-        listener: told why a slot's state changed, as a note about no track.
+        listener: told why a slot did or did not change.
     """
 
     def __init__(self, slots: Sequence[SlotConfig], config: ParkingConfig, listener: Listener | None = None) -> None:
-        self._config, self._listener = config, listener
+        self._config = config
+        self._explanation = Explanation(listener)
+        self._looks: dict[str, Looks] = {}
         self._configured = tuple(slots)
         self._slots = {slot.name: Slot(config.min_dwell_s) for slot in slots}
         self._looked_ns: int | None = None
@@ -171,6 +178,7 @@ class Parking:
     def apply(self, slots: Sequence[SlotConfig]) -> None:
         """Take other slots; one that is as it was goes on, one that was drawn anew is another and not known yet."""
         kept = {slot: self._slots[slot.name] for slot in self._configured}
+        self._looks = {slot.name: self._looks[slot.name] for slot in slots if slot in kept and slot.name in self._looks}
         self._configured = tuple(slots)
         self._slots = {slot.name: kept.get(slot) or Slot(self._config.min_dwell_s) for slot in slots}
 
@@ -196,17 +204,29 @@ class Parking:
         self._looked_ns = moment.at_ns
         events = []
         for (name, slot), probability in zip(self._slots.items(), probabilities, strict=True):
-            if slot.look(float(probability), moment.at_ns):
+            changed = slot.look(float(probability), moment.at_ns)
+            self._explain(name, slot, moment, changed)
+            if changed:
                 kind: EventType = "slot_free" if slot.state == "free" else "slot_occupied"
                 at_ns, media_s = moment.at_ns, moment.media_s
                 events.append(Event(kind, at_ns, media_s, slot=name, dwell_s=slot.stood_s, state=slot.state))
-                if self._listener is not None:
-                    text = (
-                        f"{kind}: has looked {slot.state} for {slot.settled_s:.2f} s, probability of a car "
-                        f"{probability:.2f}; min_dwell_s = {self._config.min_dwell_s}"
-                    )
-                    self._listener(Note(at_ns, media_s, 0, "", f"slot {name}", text, fired=True))
         return events
+
+    def unseen(self, moment: Moment, why: str) -> None:
+        """Nothing can be seen of the slots now."""
+        for name in self._slots:
+            self._explanation.note(moment, None, f"slot {name}", why, f"not looked at: {why}")
+
+    def finish(self, moment: Moment) -> None:
+        """The clip is over, or nobody looks any more: what was about to change is said."""
+        for name, looks in self._looks.items():
+            self._explanation.note(moment, None, f"slot {name}", "end", looks.end())
+
+    def _explain(self, name: str, slot: Slot, moment: Moment, changed: bool) -> None:
+        assert slot.weighed is not None
+        looks = self._looks.setdefault(name, Looks())
+        reason, text = looks.told(slot.weighed, changed)
+        self._explanation.note(moment, None, f"slot {name}", reason, text, fired=changed)
 
     def states(self) -> dict[str, SlotState]:
         """The slots whose state is known."""

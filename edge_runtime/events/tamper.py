@@ -16,7 +16,6 @@ wall, a night without light) nothing is there to be lost. Night that falls over 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -24,7 +23,9 @@ import numpy as np
 from edge_runtime.config import TamperConfig
 from edge_runtime.datatypes import BgrImage, Event, TamperKind
 from edge_runtime.events.appearance import Moment
+from edge_runtime.events.explanation import Explanation, Listener
 from edge_runtime.events.tamper_features import Features, correlation, energy, features
+from edge_runtime.events.tamper_reasons import Comparison, facts, reason
 
 Evidence = Literal[-1, 0, 1]
 """1: the sign is there; -1: clearly not; 0: between the two limits, or nobody can tell."""
@@ -61,13 +62,13 @@ class Alarm:
     """
 
     def __init__(self, raise_s: float, clear_s: float) -> None:
-        self._raise_s, self._clear_s = raise_s, clear_s
+        self.raise_s, self.clear_s = raise_s, clear_s
         self._for_s = 0.0
         self.raised = False
 
     def step(self, evidence: Evidence, seconds: float) -> bool:
         """Count evidence that stood for `seconds`; whether that raised or cleared the alarm."""
-        wanted, needed_s = (-1, self._clear_s) if self.raised else (1, self._raise_s)
+        wanted, needed_s = (-1, self.clear_s) if self.raised else (1, self.raise_s)
         if evidence != wanted:
             self._for_s = max(0.0, self._for_s - seconds)
             return False
@@ -76,24 +77,6 @@ class Alarm:
             return False
         self.raised, self._for_s = not self.raised, 0.0
         return True
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """A look held against the reference.
-
-    Attributes:
-        kept: share of the cells of lasting structure that have it in its place, 0 to 1.
-        contrast: energy of all structure as a share of the reference's.
-        detail: energy of the finest detail as a share of the reference's, wherever it is now.
-        sharpness: detail for contrast, which exposure does not change, as a share of the reference's; the median of
-            the cells in place.
-    """
-
-    kept: float
-    contrast: float
-    detail: float
-    sharpness: float
 
 
 class Reference:
@@ -146,13 +129,15 @@ class Tamper:
 
     Args:
         config: limits and times.
+        listener: told why an alarm was raised or cleared, or was not.
 
     Attributes:
         looks: how many pictures were examined.
     """
 
-    def __init__(self, config: TamperConfig) -> None:
+    def __init__(self, config: TamperConfig, listener: Listener | None = None) -> None:
         c = self._config = config
+        self._listening, self._explanation = listener is not None, Explanation(listener)
         raise_s: dict[TamperKind, float] = {
             "covered": c.raise_s, "blinded": c.raise_s, "defocused": c.scene_s,
             "moved": c.scene_s, "frozen": c.frozen_s, "noise": c.scene_s,
@@ -183,22 +168,33 @@ class Tamper:
         look = self._look = features(lores_bgr, self._look)
         self._at_ns = moment.at_ns
         self.looks += 1
-        seen = self._evidence(look)
+        against = self._reference.compare(look)
+        seen = self._evidence(look, against)
         if not look.repeated and not any(seen[k] == 1 or self._alarms[k].raised for k in SCENE if k in self._alarms):
             self._reference.learn(look, seconds)
         changed = [kind for kind, alarm in self._alarms.items() if alarm.step(seen[kind], seconds)]
         if "covered" in changed and "covered" not in self.raised and seen["moved"] == 1 and "moved" in self._alarms:
             # Something is seen, but not the scene: the camera was turned to a blank wall, and that is no cover.
             self._elsewhere = True
+        if self._listening:
+            for kind in self._alarms:
+                self._explain(kind, seen[kind], kind in changed, facts(kind, look, against), moment)
         self._accept(moment.at_ns)
         return [
             Event("tamper" if kind in self.raised else "tamper_clear", moment.at_ns, moment.media_s, kind=kind)
             for kind in changed
         ]
 
-    def _evidence(self, look: Features) -> dict[TamperKind, Evidence]:
+    def _explain(self, kind: TamperKind, seen: Evidence, changed: bool, measured: str, moment: Moment) -> None:
+        alarm = self._alarms[kind]
+        # After a change the next one would be its contrary; what is said is how much this one took.
+        needed_s = alarm.clear_s if alarm.raised != changed else alarm.raise_s
+        key, text = reason(seen, alarm.raised, changed, needed_s, measured)
+        self._explanation.note(moment, None, f"tamper {kind}", key, text, fired=changed)
+
+    def _evidence(self, look: Features, against: Comparison | None) -> dict[TamperKind, Evidence]:
         """What speaks for and against each alarm."""
-        c, against = self._config, self._reference.compare(look)
+        c = self._config
         white = _above(look.white_share, c.white_share)
         # A sensor that sees nothing but black or white has no noise that could change.
         featureless = float(look.structure.max()) <= BLANK

@@ -8,9 +8,11 @@ from itertools import pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_runtime.config import ParkingConfig, SlotConfig
+from edge_runtime.commands.replay import Explained
+from edge_runtime.config import Config, ParkingConfig, SlotConfig, TamperConfig
 from edge_runtime.datatypes import Event
 from edge_runtime.events.appearance import Moment
+from edge_runtime.events.explanation import Note
 from edge_runtime.events.parking import FREE_UP_TO, OCCUPIED_FROM, Parking
 
 SQUARE = ((0.1, 0.1), (0.3, 0.1), (0.3, 0.3), (0.1, 0.3))
@@ -174,6 +176,53 @@ def test_looks_are_due_at_the_configured_pace() -> None:
     assert not parking.due(round(5.9e9))
     assert parking.due(round(6e9))
     assert not lot(()).due(0), "no slots, no looks"
+
+
+def explained(*stretches: tuple[float, int]) -> list[str]:
+    """What a lot of one slot says that is looked at a second apart, `*` where the slot changed."""
+    notes: list[Note] = []
+    parking = Parking([SlotConfig("14", SQUARE)], ParkingConfig(), notes.append)
+    watched(parking, *stretches, start_s=0)
+    parking.finish(moment(sum(looks for _, looks in stretches)))
+    assert {(note.track, note.rule) for note in notes} == {(None, "slot 14")}
+    return [f"{'*' if note.fired else ''}{note.at_ns / 1e9:g} {note.text}" for note in notes]
+
+
+def test_a_slot_says_once_what_its_looks_are_taken_for_and_what_they_add_up_to() -> None:
+    assert explained((NOTHING, 20), (CAR, 5), (NOTHING, 10), (CAR, 11), (BUSH, 4)) == [
+        "0 free is likelier, p 0.05: known after 10 s of it",
+        "*10 slot_free: 10.0 s speak for free, summed since 0.00 s, 11 looks, p 0.05 to 0.05; parking.min_dwell_s = 10",
+        "11 looks free, p 0.05: as it is",
+        "20 looks occupied, p 0.95: changes after 10 s of it",
+        "25 looks free, p 0.05: takes back what speaks for occupied, 3.0 of 10 s are left",
+        "28 looks free, p 0.05: as it is",
+        "35 looks occupied, p 0.95: changes after 10 s of it",
+        "*45 slot_occupied: 10.0 s speak for occupied, summed since 35.00 s, 11 looks, p 0.95 to 0.95; "
+        "parking.min_dwell_s = 10",
+        "46 p 0.60 is a sudden step towards free: its time counts 33%; changes after 10 s",
+        "50 the end; in all 50 looks, p 0.05 to 0.95; of 10 s for a change 1.0 s speak for free, summed since 46.00 s, "
+        "4 looks, p 0.60 to 0.60",
+    ]
+
+
+def test_a_slot_says_when_the_camera_could_not_see_it() -> None:
+    notes: list[Note] = []
+    parking = Parking([SlotConfig("14", SQUARE)], ParkingConfig(), notes.append)
+    for at_s in range(3):
+        parking.unseen(moment(at_s), "the camera is covered")
+    assert [note.text for note in notes] == ["not looked at: the camera is covered"]
+
+
+def test_the_explanation_of_a_slot_that_flickers_for_an_hour_stays_short() -> None:
+    config = Config(slots=(SlotConfig("14", SQUARE),), tamper=TamperConfig(enabled=False))
+    told = Explained(config)
+    parking = Parking(config.slots, config.parking, told.note)
+    for event in watched(parking, *[(CAR, 2), (NOTHING, 2)] * 900):
+        told.hear(event)
+    lines = list(told.text())
+    assert len(lines) < 30
+    assert lines[0] == "slot 14: unknown at the end, did not fire"
+    assert any(" more, to " in line for line in lines)
 
 
 @settings(deadline=None)

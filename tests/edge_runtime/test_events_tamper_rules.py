@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from edge_runtime.config import TamperConfig
 from edge_runtime.events.appearance import Moment
+from edge_runtime.events.explanation import Note
 from edge_runtime.events.tamper import Alarm, Evidence, Tamper
 from edge_runtime.events.tamper_features import correlation, features
 
@@ -208,3 +209,23 @@ def test_a_frame_is_looked_at_four_times_a_second_whatever_the_frame_rate() -> N
     tamper = Tamper(TamperConfig())
     watch(tamper, yard, 10.0, step_s=1 / 30)
     assert 36 <= tamper.looks <= 41
+
+
+def test_an_alarm_says_what_was_measured_for_it_once_as_long_as_it_stays() -> None:
+    notes: list[Note] = []
+    tamper = Tamper(TamperConfig(), notes.append)
+    told = watch(tamper, lambda i: yard(i) if i < 40 or i >= 80 else black(i), 25.0)
+    assert told == [(12.75, "tamper", "covered"), (21.75, "tamper_clear", "covered")]
+    covered = [note for note in notes if note.rule == "tamper covered"]
+    assert [(note.at_ns / 1e9, note.fired, note.text.partition(":")[0]) for note in covered] == [
+        (0.0, False, "no sign of it"),
+        (5.25, False, "no sign of it"),
+        (10.0, False, "a sign of it"),
+        (12.75, True, "tamper"),
+        (20.0, False, "well again"),
+        (21.75, True, "tamper_clear"),
+    ]
+    assert covered[0].text == "no sign of it: no scene is learnt that it could be held against"
+    assert covered[3].text.startswith("tamper: 3 s of it; 0% of the scene in its place, detail 0.")
+    assert covered[-1].text.startswith("tamper_clear: well for 2 s; 100% of the scene in its place")
+    assert [note.rule for note in notes if note.fired] == ["tamper covered"] * 2
