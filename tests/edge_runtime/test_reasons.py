@@ -48,15 +48,15 @@ def test_a_slot_says_what_it_looks_like_and_since_when() -> None:
     for at_s, probability in enumerate((0.1, 0.1, 0.1, 0.1, 0.9, 0.95, 0.92, 0.97)):
         events = parking.update([probability], moment(at_s))
         told += zip([e.type for e in events], why(reasons, events), strict=True)
-    summed = "summed since"
+    since, parked = "summed since", "parking.min_dwell_s"
     assert told == [
         (
             "slot_free",
-            f"slot_free: 2.0 s speak for free, {summed} 0.00 s, 3 looks, p 0.10 to 0.10; parking.min_dwell_s = 2",
+            f"slot_free: 2.0 s speak for free, {since} 0.00 s, 3 looks, p 0.10 to 0.10; {parked} = 2",
         ),
         (
             "slot_occupied",
-            f"slot_occupied: 2.0 s speak for occupied, {summed} 4.00 s, 3 looks, p 0.90 to 0.95; parking.min_dwell_s = 2",
+            f"slot_occupied: 2.0 s speak for occupied, {since} 4.00 s, 3 looks, p 0.90 to 0.95; {parked} = 2",
         ),
     ]
 
