@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
@@ -14,7 +14,7 @@ from edge_runtime.cropping.planner import Planner
 from edge_runtime.datatypes import PARTS, CropPlan, Detections, Event, Frame, TamperKind, Track
 from edge_runtime.detection.classifier import SlotClassifier
 from edge_runtime.detection.detector import CropDetector
-from edge_runtime.detection.fusion import FAINTEST, fuse
+from edge_runtime.detection.fusion import fuse
 from edge_runtime.engine import open_model
 from edge_runtime.events.appearance import Moment
 from edge_runtime.events.engine import EventEngine
@@ -63,10 +63,8 @@ class Pipeline:
         mode = config.pipeline.mode
         self._attention = None
         if mode != "full":
-            self._region_score = config.attention.score_min
-            seen_from = min(FAINTEST, self._region_score) if mode == "crops" else self._region_score
-            attention = replace(config.attention, score_min=seen_from)
-            self._attention = AttentionNetwork(open_model(attention.model, "attention", "attention.model"), attention)
+            engine = open_model(config.attention.model, "attention", "attention.model")
+            self._attention = AttentionNetwork(engine, config.attention)
         self._detector = None
         if mode != "attention":
             engine = open_model(config.detection.model, "detector", "detection.model")
@@ -105,8 +103,7 @@ class Pipeline:
         windows: CropPlan | None = None
         if self._attention is not None:
             with health.stage("attention"):
-                glances = self._attention(frame)
-                regions = glances.select(glances.scores >= self._region_score)
+                regions = self._attention(frame)
             health.regions += len(regions)
         if self._detector is None:  # mode "attention": its regions are the detections
             assert regions is not None
@@ -118,7 +115,7 @@ class Pipeline:
             with health.stage("cropping"):
                 windows = self._planner.plan(regions, self._tracks, size_wh, frame.captured_ns)
             with health.stage("detection"):
-                detections = fuse(self._detector(frame.main, windows, size_wh), glances)
+                detections = fuse(self._detector(frame.main, windows, size_wh), regions)
             health.crops += len(windows)
             health.crops_carried += int(np.count_nonzero(windows.carried))
             health.budget_overflow += windows.overflow

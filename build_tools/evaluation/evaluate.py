@@ -18,7 +18,7 @@ from edge_runtime.config import AttentionConfig, CroppingConfig, DetectionConfig
 from edge_runtime.cropping.planner import plan_windows
 from edge_runtime.datatypes import VEHICLES, CropPlan, Detections, Frame
 from edge_runtime.detection.detector import CropDetector
-from edge_runtime.detection.fusion import FAINTEST, fuse
+from edge_runtime.detection.fusion import fuse
 from edge_runtime.engine import OnnxEngine
 from edge_runtime.geometry import Boxes, letterbox_scale, share_inside
 from edge_runtime.imaging.lores import make_lores
@@ -154,8 +154,7 @@ def _looker(subject: Subject) -> tuple[Looker, tuple[str, ...], int]:
         regions = found.select(found.scores >= subject.attention.score_min)
         chosen: CropPlan = plan_windows(regions, (), frame.size_wh, crop_px, subject.cropping)
         if detector is not None:
-            glances = found.select(found.scores >= min(FAINTEST, subject.attention.score_min))
-            found = fuse(detector(frame.main, chosen, frame.size_wh), glances)
+            found = fuse(detector(frame.main, chosen, frame.size_wh), regions)
         return found, chosen.windows
 
     names = detector.classes if detector else engine.facts.classes
