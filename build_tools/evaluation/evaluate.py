@@ -62,7 +62,7 @@ def evaluate(
         DataError: a picture cannot be read, or the model has none of the labelled classes.
         FormatError: a model cannot be read.
     """
-    look, names, crop_px = _looker(subject)
+    look, names, crop_px = looker(subject)
     files = [subject.model] + ([subject.detector] if subject.detector else [])
     return {
         **measure(look, names, samples, groups, subject.size_wh, progress),
@@ -79,7 +79,7 @@ def measure(
     """All figures of anything that looks at frames; `skipped` says which pictures told nothing of a class, and why.
 
     Args:
-        look: from a frame, detections scored `SCORE_MIN` or more and the windows that would be cropped.
+        look: from a frame, detections, faint ones too, and the windows that would be cropped.
         names: what it may find.
         samples: labelled pictures.
         groups: labels counted together under another name.
@@ -138,15 +138,14 @@ def parse_group(text: str) -> tuple[str, tuple[str, ...]]:
     return name.strip(), labels
 
 
-def _looker(subject: Subject) -> tuple[Looker, tuple[str, ...], int]:
+def looker(subject: Subject) -> tuple[Looker, tuple[str, ...], int]:
     """A function from a frame to detections and crop windows; its class names; the crop's side."""
     engine = OnnxEngine(subject.model)
     generous = replace(subject.attention, score_min=SCORE_MIN)
     network = AttentionNetwork(engine, generous)
     detector = None
     if subject.detector is not None:
-        detection = replace(DetectionConfig(), score_min=SCORE_MIN)
-        detector = CropDetector(OnnxEngine(subject.detector, "detector"), detection, subject.cropping.budget)
+        detector = CropDetector(OnnxEngine(subject.detector, "detector"), DetectionConfig(), subject.cropping.budget)
     crop_px = detector.crop_px if detector else CROP_PX
 
     def look(frame: Frame) -> tuple[Detections, Boxes]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +29,17 @@ from build_tools.evaluation.detection import (
     mean_figures,
     report,
 )
-from build_tools.evaluation.evaluate import Subject, evaluate, parse_group
+from build_tools.evaluation.evaluate import Subject, evaluate, looker, parse_group
 from build_tools.nets.centre import CentreNet, NetConfig
 from build_tools.report.plots import curves_figure
 from build_tools.training.export import export_onnx
 from build_tools.training.task import CentreTask
-from edge_runtime.config import AttentionConfig, CroppingConfig
+from edge_runtime.capture.source import open_source
+from edge_runtime.clock import SystemClock
+from edge_runtime.config import AttentionConfig, Config, CroppingConfig
+from edge_runtime.health import Health
+from edge_runtime.pipeline import Pipeline
+from edge_runtime.shipped import shipped
 from tests.build_tools.packs import Box, boxes_of
 
 PICTURES = 30
@@ -337,3 +343,27 @@ def test_groups_are_read() -> None:
 def test_a_group_of_another_form_is_refused(text: str) -> None:
     with pytest.raises(RecipeError, match="must look like vehicle=car,truck"):
         parse_group(text)
+
+
+def test_attention_with_a_detector_is_evaluated_as_the_node_runs_them() -> None:
+    plain, clock = Config(), SystemClock()
+    camera = replace(plain.camera, source="demo")
+    models = (shipped("scene_attention.edge"), shipped("crop_detector.edge"))
+    look, _, _ = looker(Subject(*models, (320, 240), plain.cropping, plain.attention))
+    with open_source(camera, clock, loop=False, paced=False, start_ns=0) as source:
+        compared = 0
+        while (frame := source.read()) is not None and compared < 3:
+            if (frame.media_s or 0) * 10 % 60 >= 1:  # every 6 s: cars are there at some, nothing at others
+                frame.release()
+                continue
+            outcome = Pipeline(plain, Health(clock)).process(frame)  # a new one: no track is carried over
+            found, windows = look(frame)
+            sure = found.select(found.scores >= 0.2)
+            node = outcome.detections.select(outcome.detections.scores >= 0.2)
+            assert outcome.plan is not None
+            np.testing.assert_array_equal(windows, outcome.plan.windows)
+            np.testing.assert_allclose(sure.boxes, node.boxes, atol=1e-3)
+            np.testing.assert_allclose(sure.scores, node.scores, atol=1e-5)
+            compared += bool(len(node))
+            frame.release()
+    assert compared
