@@ -21,8 +21,8 @@ FRACTIONS = (0.37, 0.42, 0.63, 0.42, 0.5, 0.57, 0.4, 0.7, 0.6, 0.7)
 
 
 def face_photo(scale: int = 2) -> NDArray[np.uint8]:
-    """A face from the front, cut out of a shipped picture (Intel IoT DevKit sample videos, CC BY 4.0); 41 px wide."""
-    bgr = cv2.imread(str(ROOT / "models/clip_three_people_faces.jpg"))
+    """A face from the front, cut out of a picture of a clip (Intel IoT DevKit sample videos, CC BY 4.0); 41 px wide."""
+    bgr = cv2.imread(str(ROOT / "tests/three_people.jpg"))
     framed = cv2.copyMakeBorder(bgr[84:147, 62:105], 24, 24, 24, 24, cv2.BORDER_REPLICATE)
     return np.asarray(cv2.resize(framed, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC), np.uint8)
 

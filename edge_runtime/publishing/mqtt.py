@@ -223,7 +223,7 @@ class MqttPublisher:
             self._lost(f"connection lost ({reason.getName()})")
 
     def _lost(self, why: str) -> None:
-        self.trouble = why
+        self.trouble = self.trouble if self._down and "connection lost" in why else why  # a refusal before says more
         if not self._down and not self._closing:
             self._down = True
             self._on_problem(f"broker {self.name}: {why}; events are kept on disk, trying again")
