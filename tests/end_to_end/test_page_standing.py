@@ -48,7 +48,7 @@ def test_an_outage_of_the_broker_is_said_at_the_top_and_its_end_too(browser: Bro
         page.close()
 
 
-def test_a_leaving_by_an_edit_is_told_as_such_and_the_corners_keep_their_comments(
+def test_an_edit_keeps_comments_and_who_is_inside_and_a_leaving_by_deleting_is_told_as_such(
     browser: Browser, tmp_path: Path
 ) -> None:
     with node(tmp_path, FILE) as (url, file):
@@ -61,5 +61,10 @@ def test_a_leaving_by_an_edit_is_told_as_such_and_the_corners_keep_their_comment
         page.click("#save")
         page.wait_for_selector("#form", state="hidden")
         assert file.read_text() == FILE.replace("[0.01, 0.01],  #", "[0.02, 0.01],  #")
+        until(page, lambda: entered.count() > left.count(), WAIT_S)
+        assert "the zone ends" not in page.inner_text("#timeline"), "it goes on with other corners"
+        page.once("dialog", lambda dialog: dialog.accept())
+        page.click("#list button")
+        page.click("#delete")
         until(page, lambda: "left zone everywhere: the zone ends, after " in page.inner_text("#timeline"), WAIT_S)
         page.close()
