@@ -85,9 +85,9 @@ def _check_files(args: argparse.Namespace) -> None:
     if not args.images.is_dir():
         raise DataError(f"--images {args.images}: no such folder; give the one that holds the pictures of {args.data}")
     if not args.model.is_file():
-        raise ModelError(f"MODEL {args.model}: no such file; check the path")
+        raise ModelError(f"MODEL {args.model}: no such model file; check the path")
     if args.detector is not None and not args.detector.is_file():
-        raise ModelError(f"--detector {args.detector}: no such file; check the path")
+        raise ModelError(f"--detector {args.detector}: no such model file; check the path")
 
 
 def _digits(args: argparse.Namespace) -> int:

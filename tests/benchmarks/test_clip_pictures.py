@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 
 import numpy as np
 import pytest
 
 from edge_runtime.clock import SystemClock
-from edge_runtime.commands.replay import replay
+from edge_runtime.commands.replay import NOON, replay
 from edge_runtime.config import Config
 from edge_runtime.datatypes import Track
 from edge_runtime.shipped import shipped
@@ -26,7 +25,7 @@ def replayed(config: Config, moment_s: float) -> list[tuple[int, str, float]]:
     def spectator(tracks: Sequence[Track], at_s: float) -> None:
         at[at_s] = [(t.id, t.label, t.score) for t in tracks]
 
-    for event in replay(config, SystemClock(), datetime(2001, 1, 1), spectator=spectator):
+    for event in replay(config, SystemClock(), NOON, spectator=spectator):
         if event.at_ns > moment_s * 1e9:
             break
     return at[min(t for t in at if t >= moment_s)]
