@@ -295,7 +295,7 @@ def test_what_is_not_there_is_named_by_its_option(
     assert evaluated(everywhere, "--data", labels, "--images", tmp_path / "empty") == 1
     assert "1 of the 1 pictures" in capsys.readouterr().err
     assert evaluated(everywhere, "--detector", nowhere, "--data", labels, "--images", tmp_path) == 4
-    assert f"--detector {nowhere}: no such file" in capsys.readouterr().err
+    assert f"--detector {nowhere}: no such model file" in capsys.readouterr().err
     assert evaluated(nowhere, "--data", labels, "--images", tmp_path) == 4
     assert f"MODEL {nowhere}: no such file" in capsys.readouterr().err
 
