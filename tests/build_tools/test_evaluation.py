@@ -297,7 +297,7 @@ def test_what_is_not_there_is_named_by_its_option(
     assert evaluated(everywhere, "--detector", nowhere, "--data", labels, "--images", tmp_path) == 4
     assert f"--detector {nowhere}: no such model file" in capsys.readouterr().err
     assert evaluated(nowhere, "--data", labels, "--images", tmp_path) == 4
-    assert f"MODEL {nowhere}: no such file" in capsys.readouterr().err
+    assert f"MODEL {nowhere}: no such model file" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("score", ["3", "-0.1", "nan", "much"])
