@@ -111,7 +111,7 @@ class PhaseEntry:
         "remembered; 0: new views in each epoch",
         low=0,
     )
-    around_slots: bool = setting(False, "parking frames: neither a slot nor a teacher's suspicion is background")
+    around_slots: bool = setting(False, "parking frames: what no slot and no teacher suspects is background")
     depths: tuple[int, ...] = setting((), "net.depths from this phase on: blocks are added; empty: as before", low=0)
 
 

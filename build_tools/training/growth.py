@@ -70,10 +70,12 @@ def grow(net: Trunk, average: Trunk, depths: Sequence[int], seed: int) -> int:
     Returns:
         How many blocks were added.
     """
+    if not depths:
+        return 0
     added = 0
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        for mine, kept, depth in zip(net.stages(), average.stages(), depths, strict=bool(depths)):
+        for mine, kept, depth in zip(net.stages(), average.stages(), depths, strict=True):
             new = [_quiet_block(mine) for _ in range(depth + 1 - len(mine))]  # one block halves
             mine.extend(new)
             kept.extend(copy.deepcopy(new))

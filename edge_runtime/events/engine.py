@@ -32,8 +32,7 @@ class EventEngine:
         self._explanation = Explanation(listener)
         self._appearance = Appearance(config.events)
         self._succession = Succession()
-        self._zones = self._made_zones(config)
-        self._lines = self._made_lines(config)
+        self._zones, self._lines = self._made(config)
 
     def update(self, output: TrackerOutput, moment: Moment) -> list[Event]:
         """The events of one frame: starts and updates, lines, zones, then ends.
@@ -71,7 +70,7 @@ class EventEngine:
         Raises:
             ConfigError: a rule counts a label that no model knows; the old rules stay in force.
         """
-        zones, lines = self._made_zones(config), self._made_lines(config)
+        zones, lines = self._made(config)
         before = {zone.config.name: zone for zone in self._zones}
         staying = {zone.name for zone in config.zones}
         events = [e for name, zone in before.items() if name not in staying for e in zone.finish(moment)]
@@ -90,16 +89,14 @@ class EventEngine:
         events = [event for zone in self._zones for event in zone.finish(moment)]
         return events + self._appearance.finish(moment)
 
-    def _made_zones(self, config: Config) -> list[Zone]:
+    def _made(self, config: Config) -> tuple[list[Zone], list[Line]]:
         asked = demands(config.labels, self._classes)
-        return [
+        zones = [
             Zone(zone, counted(zone.labels, self._classes, f"zones[{i}]"), asked, self._explanation)
             for i, zone in enumerate(config.zones)
         ]
-
-    def _made_lines(self, config: Config) -> list[Line]:
-        asked = demands(config.labels, self._classes)
-        return [
+        lines = [
             Line(line, counted(line.labels, self._classes, f"lines[{i}]"), asked, self._explanation)
             for i, line in enumerate(config.lines)
         ]
+        return zones, lines

@@ -50,6 +50,11 @@ class _Stay:
     returning: bool = False
     over: bool = False
 
+    @property
+    def until_ns(self) -> int:
+        """When it was inside last, if it leaves now."""
+        return self.track.seen_ns if self.outside_ns is None else self.outside_ns
+
 
 class Zone:
     """One zone; one verb: `update` with each frame's tracks.
@@ -110,8 +115,7 @@ class Zone:
         self._stays, self._left_ns, events = before._stays, before._left_ns, []
         for id_, stay in self._stays.items():
             if stay.label is not None and stay.label not in self._labels:
-                until_ns = stay.track.seen_ns if stay.outside_ns is None else stay.outside_ns
-                events += self._leave(stay, moment, until_ns, f"{stay.label} does not count here any more")
+                events += self._leave(stay, moment, stay.until_ns, f"{stay.label} does not count here any more")
                 self._stays[id_] = _Stay(stay.track, stay.seen, moment.at_ns, over=stay.over)
         return events
 
@@ -120,8 +124,7 @@ class Zone:
         events = []
         for stay in self._stays.values():
             if stay.label is not None:
-                until_ns = stay.track.seen_ns if stay.outside_ns is None else stay.outside_ns
-                events += self._leave(stay, moment, until_ns, "the zone ends")
+                events += self._leave(stay, moment, stay.until_ns, "the zone ends")
             if stay.over:
                 self._explanation.forget(stay.track, self._rule)
         self._stays.clear()

@@ -219,11 +219,11 @@ class MqttPublisher:
             self._fall_back()
         elif reason.getName() == "Session taken over":
             self._lost(f"another node is called {self._node} too, give each its own node.name")
-        else:
+        elif not self._down:  # after a refusal that one says more
             self._lost(f"connection lost ({reason.getName()})")
 
     def _lost(self, why: str) -> None:
-        self.trouble = self.trouble if self._down and "connection lost" in why else why  # a refusal before says more
+        self.trouble = why
         if not self._down and not self._closing:
             self._down = True
             self._on_problem(f"broker {self.name}: {why}; events are kept on disk, trying again")
