@@ -43,4 +43,6 @@ def _rule(event: Event) -> str:
         return f"line {event.line}"
     if event.slot is not None:
         return f"slot {event.slot}"
+    if event.kind is not None:
+        return f"tamper {event.kind}"
     return event.type if event.type in OWN_RULE else ""

@@ -232,8 +232,10 @@ class Runner:
             outcome = pipeline.process(frame, wall) if looking else pipeline.skip(frame)
             if self._presence is not None:  # first, so that events can refer to what is shown
                 self._presence.show(frame, outcome.detections, outcome.tracks, outcome.events)
+            first = self._presence is not None and self.health.frames_processed + self.health.frames_gated == 0
+            started = [Event("node_online", self.clock.now_ns())] if first else []
             # Of a clip read fast, capture times are the clip's own.
-            self._tell(desk, outcome.events, pipeline, None if self.asked.fast else frame.captured_ns)
+            self._tell(desk, [*started, *outcome.events], pipeline, None if self.asked.fast else frame.captured_ns)
             if looking:
                 self.health.frame_done(start_ns)
             else:
@@ -271,10 +273,8 @@ class Runner:
             return
         with self.health.stage("showing"):
             crops = f"{len(outcome.plan)} crops" if outcome.plan is not None else self.config.pipeline.mode
-            last_ms = self.health.stages["frame"].percentile_ms(0.5)
-            picture = annotate(
-                to_bgr(frame.main), outcome.regions, outcome.plan, outcome.tracks, f"{crops}  {last_ms:.1f} ms"
-            )
+            text = f"{crops}  {self.health.stages['frame'].percentile_ms(0.5):.1f} ms"
+            picture = annotate(to_bgr(frame.main), outcome.regions, outcome.plan, outcome.tracks, text)
             if viewer is not None:
                 viewer.show(picture)
             if self.asked.record is not None:

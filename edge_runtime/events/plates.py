@@ -110,6 +110,9 @@ class Plates:
                 vote = Vote(looked[track.id].reading, looked[track.id].width_px)
                 plate.votes = sorted([*plate.votes, vote], key=lambda v: -v.weight)[:KEPT]
                 events += self._judge(track, plate, moment)
+            elif track.confirmed and track.id not in self._plates:
+                text = f"nothing read: no plate of at least {self._config.min_width_px:g} px was found on it"
+                self._explanation.note(moment, track, RULE, "unread", text)
         for track in vehicles.ended:
             self._plates.pop(track.id, None)
             self._explanation.forget(track, RULE)

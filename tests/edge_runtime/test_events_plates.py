@@ -131,6 +131,18 @@ def test_the_explanation_says_how_readings_stand() -> None:
     ]
 
 
+def test_the_explanation_says_where_nothing_was_read() -> None:
+    notes: list[Note] = []
+    visit = Visit(notes=notes)
+    for text in (None, "D", None, "AB123CO"):
+        visit.frame(text)
+    visit.frame(track=2, label="person")
+    assert [n.text for n in notes] == [
+        "nothing read: no plate of at least 60 px was found on it",
+        "unsettled: 1 of 1 readings make AB123CO at 0.90; needs 3 at 0.60",
+    ]
+
+
 @given(st.lists(st.tuples(st.sampled_from(["AB123CD", "AB123CO", "KX900ZZ", "AB12", "", None]), st.floats(0.1, 1.0))))
 def test_whatever_is_read_a_vehicle_is_told_of_at_most_thrice_and_ever_nearer_to_the_list(
     frames: list[tuple[str | None, float]],

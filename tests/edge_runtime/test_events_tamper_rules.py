@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -13,10 +14,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from edge_runtime.config import TamperConfig
+from edge_runtime.datatypes import Event
 from edge_runtime.events.appearance import Moment
 from edge_runtime.events.explanation import Note
 from edge_runtime.events.tamper import Alarm, Evidence, Tamper
 from edge_runtime.events.tamper_features import correlation, features
+from edge_runtime.reasons import Reasons
 
 Image = NDArray[np.uint8]
 STEP_S = 0.25
@@ -229,3 +232,12 @@ def test_an_alarm_says_what_was_measured_for_it_once_as_long_as_it_stays() -> No
     assert covered[3].text.startswith("tamper: 3 s of it; 0% of the scene in its place, detail 0.")
     assert covered[-1].text.startswith("tamper_clear: well for 2 s; 100% of the scene in its place")
     assert [note.rule for note in notes if note.fired] == ["tamper covered"] * 2
+
+
+def test_the_page_is_told_what_was_measured_for_an_alarm() -> None:
+    reasons = Reasons()
+    tamper = Tamper(TamperConfig(), reasons.note)
+    told = watch(tamper, lambda i: yard(i) if i < 40 else black(i), 13.0)
+    assert told == [(12.75, "tamper", "covered")]
+    (line,) = reasons.added([Event("tamper", 0, kind="covered")], [b'{"schema":1}'])
+    assert json.loads(line)["why"].startswith("tamper: 3 s of it; 0% of the scene in its place")

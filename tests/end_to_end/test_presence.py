@@ -73,6 +73,10 @@ def test_counts_follow_the_events_and_are_right_after_the_clip(mosquitto: Mosqui
         assert heard.wait(lambda s: s.last("/status") == b"offline")
     inside = {"vehicle": 0, "person": 0}
     seen = {label: [0] for label in inside}
+    told = [json.loads(payload) for payload in payloads(heard, "edge/porch/events")]
+    first = {key: told[0][key] for key in ("type", "seq", "camera", "track")}
+    assert first == {"type": "node_online", "seq": 1, "camera": None, "track": None}
+    assert [event["type"] for event in told].count("node_online") == 1
     for topic, payload, _ in heard.heard:
         label = topic.rpartition("/")[2]
         if topic.endswith("/events"):

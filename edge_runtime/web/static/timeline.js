@@ -17,6 +17,7 @@ function because(event) {
   const said = reason(event);
   const told = (said && `: ${said}`) + (said.includes("score") ? "" : score);
   const dwell = event.dwell_s === null ? "" : `${event.dwell_s.toFixed(1)} s`;
+  const wrong = event.kind === "noise" ? "noisy" : event.kind;
   switch (event.type) {
     case "track_start": return `${who}${score}: seen often enough to be followed`;
     case "track_update": return `${who}${score}: still there`;
@@ -32,9 +33,10 @@ function because(event) {
     case "identity": case "plate":
       return `${who}${score}: ${said || event.name || event.state}` +
         (event.confidence == null ? "" : `, confidence ${event.confidence.toFixed(2)}`);
-    case "tamper": return `the camera has been ${event.kind} for long enough`;
-    case "tamper_clear": return `the camera is not ${event.kind} any more`;
+    case "tamper": return `the camera is ${wrong}: ${said || "it has been for long enough"}`;
+    case "tamper_clear": return `the camera is not ${wrong} any more` + (said && `: ${said}`);
     case "events_dropped": return `${event.count} events were dropped, oldest first: the outbox is full, or they were too old`;
+    case "node_online": return "the node has started: its first frame has come";
     default: return who + score;
   }
 }
