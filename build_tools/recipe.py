@@ -28,6 +28,7 @@ class DataEntry:
     images: str = setting("", "folder its file names are relative to")
     slots: str = setting("", "source of parking frames to read from a slots JSON; empty: COCO form")
     plates: str = setting("", "source of a plate-text pack to read (a list with texts, its train split)")
+    shuffle: float = setting(0.0, "chance that a plate's characters change places, once it is read", low=0, high=1)
     drawn: int = setting(0, "plates that are drawn, in place of a pack", low=0)
     persons: str = setting("", "part of an identity pack (a folder a person and split.json) to read; empty: COCO form")
     sources: tuple[str, ...] = setting((), "COCO form: only pictures of these sources; empty: all")

@@ -17,6 +17,7 @@ from build_tools import recipe as recipes
 from build_tools.data.patch_light import LIGHT, relit
 from build_tools.data.plate_drawing import draw
 from build_tools.data.plate_glyphs import ALPHABET
+from build_tools.data.plate_shuffle import Deck
 from build_tools.data.plate_text import INPUT_WH, PlateCrop, is_held_out, read_plates
 from build_tools.data.plate_views import varied
 from build_tools.errors import DataError, RecipeError
@@ -28,7 +29,7 @@ from build_tools.training.short_loop import as_input, learn
 from edge_runtime.plates.reader import stretched
 from edge_runtime.plates.reading import read_steps
 
-PHOTO_STRENGTH = 0.45
+PHOTO_STRENGTH = 0.7
 """How hard a photo is changed, over a drawn plate: it has seen a camera already."""
 DRAWN = "drawn"
 
@@ -63,7 +64,7 @@ class ReaderTrainer:
         r = self.recipe
         torch.set_num_threads(r.train.threads)
         torch.manual_seed(r.seed)
-        plates, held = self._plates()
+        plates, held, deck = self._plates()
         if len(plates) < r.train.batch or not held:
             raise DataError(f"{self.recipe_path}: {len(plates)} plates to learn from and {len(held)} held out: too few")
         net = ReaderNet(len(ALPHABET), NetConfig(r.net.stem, r.net.widths, r.net.depths, r.net.neck))
@@ -77,14 +78,16 @@ class ReaderTrainer:
         )
 
         def lesson(rng: np.random.Generator, chosen: NDArray[np.intp]) -> Tensor:
-            mine = [plates[i] for i in chosen]
+            mine = [deck.dealt(rng, plates[i]) for i in chosen]
             seen = [varied(rng, p.bgr, INPUT_WH, 1.0 if p.source == DRAWN else PHOTO_STRENGTH) for p in mine]
             said = net(as_input(relit(rng, np.stack(seen), LIGHT)))
             return _reading_loss(said, [p.text for p in mine])
 
-        history = learn(
-            r, net, average, len(plates), lesson, lambda: figures_of(average, held)["error"], started
-        )  # fmt: skip
+        def judged() -> float:
+            deck.epoch_over(lambda seen: _likely(average, seen))
+            return figures_of(average, held)["error"]
+
+        history = learn(r, net, average, len(plates), lesson, judged, started)
         self.out.mkdir(parents=True, exist_ok=True)
         (self.out / "history.json").write_text(json.dumps({"epochs": history}, indent=1))
         for source in dict.fromkeys(p.source for p in held):
@@ -93,11 +96,12 @@ class ReaderTrainer:
         lessons = Lessons(r, self.digest, self.recipe_path.parent, len(plates), len(held), seconds)
         return lessons.export(average, Steps(), "steps", STEP_PX, 1, self.out)
 
-    def _plates(self) -> tuple[list[PlateCrop], list[PlateCrop]]:
-        """(to learn from, photos as often as the recipe says; held out)."""
+    def _plates(self) -> tuple[list[PlateCrop], list[PlateCrop], Deck]:
+        """(to learn from, photos as often as the recipe says; held out; those that are shuffled)."""
         folder, share = self.recipe_path.parent, self.recipe.train.held_out
         learned: list[PlateCrop] = []
         held: list[PlateCrop] = []
+        chances: list[tuple[PlateCrop, float]] = []
         for entry in self.recipe.data:
             if entry.drawn:
                 rng = np.random.default_rng((self.recipe.seed, entry.drawn))
@@ -108,15 +112,21 @@ class ReaderTrainer:
                     held.append(plate)
                 else:
                     learned += [plate] * entry.repeat
-        return learned, held
+                    chances.append((plate, entry.shuffle))
+        return learned, held, Deck(chances, self.recipe.phases[0].epochs)
 
 
 @torch.no_grad()
 def figures_of(net: torch.nn.Module, plates: list[PlateCrop]) -> dict[str, float]:
     """How well a network, in evaluation mode, reads plates; see `evaluation.plates`."""
-    seen = np.stack([stretched(p.bgr, INPUT_WH) for p in plates])
-    likely = torch.softmax(net(as_input(seen)), 1)[:, :, 0].permute(0, 2, 1).numpy()
+    likely = _likely(net, np.stack([stretched(p.bgr, INPUT_WH) for p in plates]))
     return plate_figures([read_steps(one, CHARACTERS) for one in likely], plates)
+
+
+@torch.no_grad()
+def _likely(net: torch.nn.Module, seen: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Probabilities [n, steps, characters + 1] for plates as the reader sees them, [n, 48, 128, 3]."""
+    return np.asarray(torch.softmax(net(as_input(seen)), 1)[:, :, 0].permute(0, 2, 1).numpy())
 
 
 def _reading_loss(said: Tensor, texts: list[str]) -> Tensor:
