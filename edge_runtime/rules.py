@@ -12,7 +12,7 @@ from typing import Literal, Protocol
 
 from edge_runtime import polygons
 from edge_runtime.events import schedule
-from edge_runtime.plates.matching import plain
+from edge_runtime.plates.matching import SEPARATORS, plain
 from edge_runtime.polygons import Point
 from edge_runtime.settings import required, setting, toml
 
@@ -142,6 +142,9 @@ class PlatesConfig:
         seen: dict[str, int] = {}
         for i, text in enumerate(self.allow):
             bare = plain(text)
+            strange = next((c for c in text if not c.isalnum() and c not in SEPARATORS), None)
+            if strange is not None:
+                raise ValueError(f"allow[{i}] = {toml(text)}: {strange} stands on no plate; list each plate as it is")
             if not 3 <= len(bare) <= 12:
                 raise ValueError(f"allow[{i}] = {toml(text)}: a plate has 3 to 12 letters and digits")
             if bare in seen:

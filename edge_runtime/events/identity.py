@@ -141,8 +141,15 @@ class Identity:
                 face.goes_on = False
                 face.views = sorted([*face.views, looked[track.id]], key=lambda v: -v.quality)[:KEPT]
                 events += self._judge(track, face, moment)
+            elif track.confirmed and track.id not in self._faces:
+                text = "no good view: it was not large, sharp and turned to the camera at once"
+                self._explanation.note(moment, track, RULE, "unseen", text)
+        for track in output.live:
+            if track.label != LABEL:
+                self._explanation.note(moment, track, RULE, "label", f"{track.label}: only faces are compared")
         for track in faces.ended:
             self._faces.pop(track.id, None)
+        for track in output.ended:
             self._explanation.forget(track, RULE)
         return events
 

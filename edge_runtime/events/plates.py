@@ -113,8 +113,12 @@ class Plates:
             elif track.confirmed and track.id not in self._plates:
                 text = f"nothing read: no plate of at least {self._config.min_width_px:g} px was found on it"
                 self._explanation.note(moment, track, RULE, "unread", text)
+        for track in output.live:
+            if track.label not in LABELS:
+                self._explanation.note(moment, track, RULE, "label", f"{track.label}: only vehicles have plates")
         for track in vehicles.ended:
             self._plates.pop(track.id, None)
+        for track in output.ended:
             self._explanation.forget(track, RULE)
         return events
 

@@ -245,6 +245,9 @@ class Zone:
             return []
         dwell_s = max(outside_ns - stay.inside_ns, 0) / 1e9
         self._left_ns[self._name_of(stay.label)] = moment.at_ns
+        if self.config.dwell_s and not stay.dwelt:
+            text = f"no dwell: dwell_s = {self.config.dwell_s} were not over when it was last seen inside"
+            self._note(stay.track, moment, "no dwell", text)
         self._fire(stay.track, moment, f"zone_leave: {why}, after {dwell_s:.2f} s inside")
         return [track_event("zone_leave", stay.track, moment, zone=self.config.name, dwell_s=dwell_s)]
 

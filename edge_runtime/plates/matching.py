@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+SEPARATORS = " .-\u00b7\u2010\u2011\u2013"
+"""What people write between a plate's groups: blanks, dots, dashes."""
+
 
 def distance(a: str, b: str) -> int:
     """Least number of characters to put in, take out or change to make one text of the other (Levenshtein 1966)."""

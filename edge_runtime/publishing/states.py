@@ -8,12 +8,13 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from edge_runtime.config import Config
 from edge_runtime.datatypes import Event
 from edge_runtime.events.identity import Verdict
+from edge_runtime.events.labels import counted
 from edge_runtime.publishing.topics import Topics
 
 
 def counted_labels(config: Config, classes: Sequence[str]) -> list[tuple[str, str]]:
-    """What is counted: each zone with the labels or groups it names, or with all that the models know."""
-    return [(zone.name, label) for zone in config.zones for label in zone.labels or classes]
+    """What is counted: each zone with the labels or groups it names, or with all that it counts without."""
+    return [(zone.name, label) for zone in config.zones for label in counted(zone.labels, classes, "zones")]
 
 
 class States:

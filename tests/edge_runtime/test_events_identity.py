@@ -188,6 +188,18 @@ def test_why_it_did_not_fire_is_explained() -> None:
     ]
 
 
+def test_the_explanation_says_of_whom_no_view_was_good_and_what_is_no_face() -> None:
+    notes: list[Note] = []
+    identity = rule(notes=notes)
+    for i in range(3):
+        live = (standing(1, 100, 200, 0.2 * i, label="face"), standing(2, 100, 200, 0.2 * i, label="person"))
+        identity.update(TrackerOutput(live, ()), [], moment(0.2 * i))
+    assert [(n.track, n.text) for n in notes] == [
+        (1, "no good view: it was not large, sharp and turned to the camera at once"),
+        (2, "person: only faces are compared"),
+    ]
+
+
 views = st.lists(st.tuples(st.floats(-1, 4), st.floats(0.01, 1)), max_size=40)
 
 

@@ -140,6 +140,7 @@ def test_the_explanation_says_where_nothing_was_read() -> None:
     assert [n.text for n in notes] == [
         "nothing read: no plate of at least 60 px was found on it",
         "unsettled: 1 of 1 readings make AB123CO at 0.90; needs 3 at 0.60",
+        "person: only vehicles have plates",
     ]
 
 

@@ -103,6 +103,14 @@ def test_one_that_ends_at_once_has_left_after_leave_s() -> None:
     assert [e.type for e in s.frame(1.3)] == ["zone_leave"]
 
 
+def test_the_explanation_says_that_a_stay_was_too_short_for_a_dwell() -> None:
+    notes: list[Note] = []
+    s = Stage(EventEngine(Config(zones=(replace(PATH, dwell_s=1.0),)), CLASSES, notes.append))
+    walk(s, [IN] * 9 + [OUT] * 12)
+    assert [n.text for n in notes][-2] == "no dwell: dwell_s = 1.0 were not over when it was last seen inside"
+    assert notes[-1].fired
+
+
 def test_dwell_is_told_once_and_by_itself_when_it_is_long_enough() -> None:
     s = stage(replace(PATH, dwell_s=1.0))
     assert walk(s, [IN] * 30 + [OUT] * 12) == [("zone_enter", 0.3), ("dwell", 1.0), ("zone_leave", 4.0)]

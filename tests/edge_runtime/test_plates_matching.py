@@ -70,6 +70,7 @@ def test_people_write_plates_with_blanks_dots_and_dashes() -> None:
     ("table", "message"),
     [
         ({"allow": ["AB 123 CD", "ab-123-cd"]}, 'plates.allow[1] = "ab-123-cd": is allow[0] once more'),
+        ({"allow": ["YBE*1153"]}, 'plates.allow[0] = "YBE*1153": * stands on no plate; list each plate as it is'),
         ({"allow": ["--"]}, 'plates.allow[0] = "--": a plate has 3 to 12 letters and digits'),
         ({"tell": "all"}, 'plates.tell = "all": must be one of listed, read, none'),
     ],
