@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 
 from edge_runtime import config as configuration
-from edge_runtime.errors import EdgeRuntimeError
+from edge_runtime.errors import EdgeRuntimeError, StorageError
 
 EPILOG = """\
 commands:
@@ -150,6 +150,8 @@ def _run(arguments: Sequence[str]) -> int:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, on_signal)
+    if args.stats is not None and not args.stats.parent.is_dir():
+        raise StorageError(f"{args.stats}: there is no such folder; check --stats")
     asked = Run(args.once, args.fast, args.events, args.record, args.stats, args.need_broker, args.config)
     say(f"camera: {masked(config.camera.source)}; stop with Ctrl-C")
     health = Runner(config, asked, SystemClock(), say, lambda: bool(stop)).run()

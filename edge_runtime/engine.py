@@ -81,7 +81,7 @@ class OnnxEngine:
     def __init__(self, path: Path, task: str | None = None, public_key: bytes | None = None) -> None:
         self.path = path
         if not path.is_file():
-            raise FormatError(f"{path}: no such model file; check the `model` setting")
+            raise FormatError(f"{path}: no such model file; check the setting that names it")
         self._session, told = open_session(path, public_key)
         self.facts = _facts(path, task, told)
         self._outputs = list(self.facts.maps())

@@ -13,7 +13,9 @@ FACE, PERSON = "face", "person"
 GROUPS = {"vehicle": frozenset(VEHICLES)}
 
 
-def counted(labels: Sequence[str], classes: Sequence[str], where: str) -> dict[str, frozenset[str]]:
+def counted(
+    labels: Sequence[str], classes: Sequence[str], where: str, key: str = "labels"
+) -> dict[str, frozenset[str]]:
     """For each name a rule counts under, the labels of tracks that it stands for.
 
     Args:
@@ -21,6 +23,7 @@ def counted(labels: Sequence[str], classes: Sequence[str], where: str) -> dict[s
             somebody who comes in would come in twice.
         classes: what the models tell apart.
         where: the rule's name in the configuration, for the message.
+        key: what they stand under there.
 
     Raises:
         ConfigError: a label that no model knows and that is no group of such.
@@ -33,7 +36,7 @@ def counted(labels: Sequence[str], classes: Sequence[str], where: str) -> dict[s
     }
     for label in labels:
         if label not in names:
-            raise ConfigError(f"{where}.labels: no model in use knows {toml(label)}{nearest(label, names, '')}")
+            raise ConfigError(f"{where}.{key}: no model in use knows {toml(label)}{nearest(label, names, '')}")
     everything = [c for c in classes if c != FACE or PERSON not in classes]
     return {name: names[name] for name in labels or everything}
 
@@ -49,6 +52,6 @@ def demands(entries: Sequence[LabelConfig], classes: Sequence[str]) -> dict[str,
         first = next(j for j, other in enumerate(entries) if other.label == entry.label)
         if first != i:
             raise ConfigError(f"labels[{i}].label = {toml(entry.label)}: is labels[{first}] once more; leave one out")
-        for label in counted((entry.label,), classes, f"labels[{i}]")[entry.label]:
+        for label in counted((entry.label,), classes, f"labels[{i}]", "label")[entry.label]:
             asked[label] = (*asked.get(label, ()), entry)
     return asked

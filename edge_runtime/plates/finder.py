@@ -18,7 +18,7 @@ from edge_runtime.errors import ConfigError, FormatError
 from edge_runtime.geometry import iou
 from edge_runtime.imaging.part import part_bgr
 from edge_runtime.plates.adapter import WANTS, FinderAdapter
-from edge_runtime.plates.session import AdaptedNetwork
+from edge_runtime.plates.session import AdaptedNetwork, model_file
 
 LABEL = "license_plate"
 FIELD = "plates.finder"
@@ -92,7 +92,7 @@ class AdaptedFinder:
     """
 
     def __init__(self, path: Path) -> None:
-        self._adapter = read_adapter(FinderAdapter, path, WANTS)
+        self._adapter = read_adapter(FinderAdapter, model_file(path, FIELD), WANTS)
         self._network = AdaptedNetwork(path, self._adapter, FIELD)
         self.size_wh = self._adapter.input_wh
         w, h = self.size_wh
@@ -220,6 +220,6 @@ def open_finder(name_or_path: str) -> Finder:
             "with NAME.adapter.toml beside it"
         )
     path = Path(name_or_path).expanduser()
-    if ("/" in name_or_path or "." in name_or_path) and adapter_path(path).is_file():
+    if ("/" in name_or_path or "." in name_or_path) and adapter_path(model_file(path, FIELD)).is_file():
         return AdaptedFinder(path)
     return PlateFinder(open_model(name_or_path, "detector", FIELD))

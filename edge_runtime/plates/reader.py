@@ -13,7 +13,7 @@ from edge_runtime.datatypes import BgrImage
 from edge_runtime.errors import ConfigError, FormatError
 from edge_runtime.plates.adapter import WANTS, ReaderAdapter
 from edge_runtime.plates.reading import BLANK, F32, Reading, read_slots, read_steps
-from edge_runtime.plates.session import AdaptedNetwork
+from edge_runtime.plates.session import AdaptedNetwork, model_file
 from edge_runtime.shipped import shipped_model
 
 FIELD = "plates.reader"
@@ -45,7 +45,7 @@ class PlateReader:
     """
 
     def __init__(self, path: Path, adapter: ReaderAdapter | None = None) -> None:
-        self._adapter = a = adapter or read_adapter(ReaderAdapter, path, WANTS)
+        self._adapter = a = adapter or read_adapter(ReaderAdapter, model_file(path, FIELD), WANTS)
         self.alphabet = a.alphabet
         self._columns = (BLANK, *a.alphabet) if a.blank == "first" else (*a.alphabet, BLANK)
         self._network = AdaptedNetwork(path, a, FIELD)

@@ -30,8 +30,7 @@ class AdaptedNetwork:
 
     def __init__(self, path: Path, adapter: ReaderAdapter | FinderAdapter, field: str) -> None:
         self.path, self._adapter = path, adapter
-        if not path.is_file():
-            raise FormatError(f"{path}: no such model file; check {field}")
+        model_file(path, field)
         self._session, _ = open_session(path)
         taken = self._session.get_inputs()[0]
         self._input = taken.name
@@ -59,3 +58,14 @@ class AdaptedNetwork:
         if not np.isfinite(answer).all():
             raise InferenceError(f"{self.path}: gave numbers that are not finite; check mean, std and colour")
         return answer
+
+
+def model_file(path: Path, field: str) -> Path:
+    """The path, of a file that is there.
+
+    Raises:
+        FormatError: there is none.
+    """
+    if not path.is_file():
+        raise FormatError(f"{path}: no such model file; check {field}")
+    return path

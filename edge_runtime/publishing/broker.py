@@ -83,15 +83,31 @@ class EmbeddedBroker:
             self._listening.set()
 
     async def _serve(self) -> None:
-        from amqtt.broker import Broker
-
         self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
         config: dict[str, Any] = {
             "listeners": {"default": {"type": "tcp", "bind": f"{self._host}:{self.port}"}},
             "plugins": {"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}},
         }
-        broker = Broker(config)
+        broker = _broker(config)
         await broker.start()
         self._listening.set()
         await self._stopping.wait()
         await broker.shutdown()
+
+
+def _broker(config: dict[str, Any]) -> Any:
+    """amqtt's broker, but for one thing: it sends whoever connects what is retained on topics of others.
+
+    On connecting it goes through all clients' subscriptions (amqtt 0.12.1); only a client's own are its business.
+    """
+    from amqtt.broker import Broker
+
+    class OwnRetained(Broker):  # type: ignore[misc]
+        async def _publish_retained_messages_for_subscription(
+            self, subscription: tuple[str, int], session: Any
+        ) -> None:
+            mine = self._subscriptions.get(subscription[0], ())
+            if any(other.client_id == session.client_id for other, _ in mine):
+                await super()._publish_retained_messages_for_subscription(subscription, session)
+
+    return OwnRetained(config)

@@ -7,9 +7,11 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import paho.mqtt.publish as single
 import pytest
 
 from edge_runtime.clock import SystemClock
@@ -191,3 +193,15 @@ def test_urls_are_read() -> None:
     assert (address.host, address.port, address.tls) == ("hub", 8883, True)
     assert (address.user, address.password) == ("me", "p@ss")
     assert parse_broker("hub:1884").port == 1884
+
+
+def test_the_embedded_broker_sends_nobody_what_is_retained_for_others() -> None:
+    with EmbeddedBroker(0) as broker, Subscriber(broker.port, "edge/#") as everything:
+        for topic in ("edge/porch/privacy", "edge/porch/motion"):
+            single.single(topic, "OFF", qos=1, retain=True, port=broker.port)
+        assert everything.wait(lambda s: len(s.heard) == 2)
+        with Subscriber(broker.port, "edge/porch/motion") as late, Subscriber(broker.port, "edge/nothing") as nothing:
+            assert late.wait(lambda s: bool(s.heard))
+            time.sleep(0.5)
+            assert late.heard == [("edge/porch/motion", b"OFF", True)]
+            assert nothing.heard == []
