@@ -23,6 +23,7 @@ commands:
   edge-runtime config [--default]   print the settings in force, or the commented defaults
   edge-runtime doctor               check that the models compute here what they did where they were made
   edge-runtime enroll NAME PHOTO... say who is known, from photos or --camera; --list, --remove NAME
+  edge-runtime outbox               say what waits on disk for the broker (--list: each event)
   edge-runtime replay CLIP          print the events of a clip, the same each time, or why they came (--explain)
   edge-runtime schema               print the JSON Schema of an event
   edge-runtime version              print the version
@@ -57,6 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "config": _config,
         "doctor": _doctor,
         "enroll": _enroll,
+        "outbox": _outbox,
         "replay": _replay,
         "schema": _schema,
         "version": _version,
@@ -197,6 +199,27 @@ def _enroll(arguments: Sequence[str]) -> int:
     from edge_runtime.commands.enroll import run
 
     return run(arguments)
+
+
+def _outbox(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="edge-runtime outbox",
+        description="Say what waits on disk for the broker; only looks, also while the node runs.",
+    )
+    shape = parser.add_mutually_exclusive_group()
+    shape.add_argument("--list", action="store_true", help="each waiting event as a JSON line, oldest first")
+    shape.add_argument("--json", action="store_true", help="the summary as JSON")
+    _settings_options(parser, "state")
+    args = parser.parse_args(arguments)
+    from edge_runtime.commands import outbox
+
+    config = _configured(args)
+    if args.json:
+        print(json.dumps(dataclasses.asdict(outbox.waiting(config)), indent=1))
+    else:
+        for line in outbox.lines(config) if args.list else outbox.waiting(config).text():
+            print(line)
+    return 0
 
 
 def _replay(arguments: Sequence[str]) -> int:

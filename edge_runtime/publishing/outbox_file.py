@@ -70,9 +70,21 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     if application == 0 and version == 0 and tables == 0:
         connection.execute("PRAGMA synchronous = FULL")
         connection.executescript(f"BEGIN IMMEDIATE; {TABLES} COMMIT;")
-    elif application != APPLICATION_ID:
+    check(connection, path)
+
+
+def check(connection: sqlite3.Connection, path: Path) -> None:
+    """Refuse a database that is none of ours, or torn.
+
+    Raises:
+        StorageError: so it is.
+        sqlite3.Error: it cannot be read.
+    """
+    application = connection.execute("PRAGMA application_id").fetchone()[0]
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if application != APPLICATION_ID:
         raise StorageError(f"{path}: a database, but not an outbox; move it away, or give another --state")
-    elif version != VERSION:
+    if version != VERSION:
         raise StorageError(
             f"{path}: an outbox of format {version}, this program reads {VERSION}; "
             "use the program that wrote it, or move it away"
