@@ -16,7 +16,7 @@ from edge_runtime.bundle.format import FORMAT
 from edge_runtime.bundle.reader import is_bundle, open_bundle
 from edge_runtime.decoding import DECODINGS, Decoding
 from edge_runtime.errors import FormatError, InferenceError, SignatureError, VersionError
-from edge_runtime.shipped import shipped_model
+from edge_runtime.shipped import model_file, shipped_model
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +135,7 @@ def open_model(name_or_path: str, task: str, field: str = "model") -> OnnxEngine
         ConfigError: nothing of that name is shipped.
     """
     if "/" in name_or_path or "." in name_or_path:
-        return OnnxEngine(Path(name_or_path).expanduser(), task)
+        return OnnxEngine(model_file(Path(name_or_path).expanduser(), field), task)
     return OnnxEngine(shipped_model(name_or_path, field), task)
 
 

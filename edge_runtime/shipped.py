@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edge_runtime.errors import ConfigError
+from edge_runtime.errors import ConfigError, FormatError
 from edge_runtime.settings import nearest, toml
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -47,3 +47,18 @@ def shipped_model(name: str, field: str) -> Path:
                 return folder / f"{name}{suffix}"
     known = sorted({file.stem for folder in _FOLDERS for file in folder.glob("*.edge")})
     raise ConfigError(f"{field} = {toml(name)}: not shipped with this program, and no path{nearest(name, known, '')}")
+
+
+def model_file(path: Path, field: str) -> Path:
+    """The path, of a file that is there.
+
+    Args:
+        path: of a model, shipped or not.
+        field: the setting that names it, for the message.
+
+    Raises:
+        FormatError: there is none.
+    """
+    if not path.is_file():
+        raise FormatError(f"{path}: no such model file; check {field}")
+    return path

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import cv2
 import numpy as np
@@ -159,10 +160,9 @@ def shuffled(rng: np.random.Generator, bgr: Bgr, text: str, where: Places) -> tu
 def _steps(likely: F32, text: str) -> list[int] | None:
     """The step at which each character is surest; None where another text is read."""
     best = likely.argmax(1)
-    starts = [t for t, c in enumerate(best) if c < len(ALPHABET) and (t == 0 or best[t - 1] != c)]
-    if "".join(ALPHABET[best[t]] for t in starts) != text:
+    runs = [list(run) for column, run in groupby(range(len(best)), best.__getitem__) if column < len(ALPHABET)]
+    if "".join(ALPHABET[best[run[0]]] for run in runs) != text:
         return None
-    runs = [[t + k for k in range(len(best) - t) if (best[t : t + k + 1] == best[t]).all()] for t in starts]
     return [max(run, key=lambda t: float(likely[t, best[t]])) for run in runs]
 
 

@@ -22,7 +22,7 @@ from edge_runtime.errors import FormatError, InferenceError
 from edge_runtime.identity.alignment import Points
 from edge_runtime.imaging.blob import blob
 from edge_runtime.settings import required, setting
-from edge_runtime.shipped import shipped_model
+from edge_runtime.shipped import model_file, shipped_model
 
 Embedding = NDArray[np.float32]
 """float32 [d]; of length 1 where the metric is cosine."""
@@ -92,9 +92,7 @@ class OnnxEmbedder:
 
     def __init__(self, path: Path) -> None:
         self.name, self._path = path.stem, path
-        if not path.is_file():
-            raise FormatError(f"{path}: no such model file; check identity.embedder")
-        self.config = read_adapter(AdapterConfig, path, WANTS)
+        self.config = read_adapter(AdapterConfig, model_file(path, "identity.embedder"), WANTS)
         self._template = np.array(self.config.template, np.float32)
         self._session, _ = open_session(path)
         self._input = self._session.get_inputs()[0].name

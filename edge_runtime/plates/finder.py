@@ -18,7 +18,8 @@ from edge_runtime.errors import ConfigError, FormatError
 from edge_runtime.geometry import iou
 from edge_runtime.imaging.part import part_bgr
 from edge_runtime.plates.adapter import WANTS, FinderAdapter
-from edge_runtime.plates.session import AdaptedNetwork, model_file
+from edge_runtime.plates.session import AdaptedNetwork
+from edge_runtime.shipped import model_file
 
 LABEL = "license_plate"
 FIELD = "plates.finder"
@@ -220,6 +221,6 @@ def open_finder(name_or_path: str) -> Finder:
             "with NAME.adapter.toml beside it"
         )
     path = Path(name_or_path).expanduser()
-    if ("/" in name_or_path or "." in name_or_path) and adapter_path(model_file(path, FIELD)).is_file():
+    if ("/" in name_or_path or "." in name_or_path) and adapter_path(path).is_file():
         return AdaptedFinder(path)
     return PlateFinder(open_model(name_or_path, "detector", FIELD))

@@ -13,8 +13,8 @@ from edge_runtime.datatypes import BgrImage
 from edge_runtime.errors import ConfigError, FormatError
 from edge_runtime.plates.adapter import WANTS, ReaderAdapter
 from edge_runtime.plates.reading import BLANK, F32, Reading, read_slots, read_steps
-from edge_runtime.plates.session import AdaptedNetwork, model_file
-from edge_runtime.shipped import shipped_model
+from edge_runtime.plates.session import AdaptedNetwork
+from edge_runtime.shipped import model_file, shipped_model
 
 FIELD = "plates.reader"
 

@@ -13,6 +13,7 @@ from edge_runtime.engine import open_session
 from edge_runtime.errors import FormatError, InferenceError
 from edge_runtime.imaging.blob import blob
 from edge_runtime.plates.adapter import FinderAdapter, ReaderAdapter
+from edge_runtime.shipped import model_file
 
 
 class AdaptedNetwork:
@@ -58,14 +59,3 @@ class AdaptedNetwork:
         if not np.isfinite(answer).all():
             raise InferenceError(f"{self.path}: gave numbers that are not finite; check mean, std and colour")
         return answer
-
-
-def model_file(path: Path, field: str) -> Path:
-    """The path, of a file that is there.
-
-    Raises:
-        FormatError: there is none.
-    """
-    if not path.is_file():
-        raise FormatError(f"{path}: no such model file; check {field}")
-    return path

@@ -72,14 +72,14 @@ class EventDesk:
         rows = []
         for event in events:
             age_ms = (self._clock.now_ns() - event.at_ns) / 1e6 if self._live else None
-            row = self._outbox.append(event, self._stamp(age_ms))
+            row = self._outbox.append(event, self._stamp(age_ms, None if event.type == "node_online" else self._camera))
             rows.append(row)
             if self._times is not None and event.at_ns == captured_ns:  # not what ended because somebody said so
                 self._times.captured(row.seq, captured_ns)
         now_ns = self._clock.now_ns()
         if now_ns - self._trimmed_ns >= TRIM_S * 1e9:
             self._trimmed_ns = now_ns
-            dropped = self._outbox.trim(self._stamp(None))
+            dropped = self._outbox.trim(self._stamp(None, self._camera))
             if dropped is not None:
                 rows.append(dropped)
         for row in rows:
@@ -94,11 +94,11 @@ class EventDesk:
         """Events that are on disk, since nobody has acknowledged them."""
         return self._outbox.counts.pending
 
-    def _stamp(self, age_ms: float | None) -> Stamp:
+    def _stamp(self, age_ms: float | None, camera: str | None) -> Stamp:
         """Who says it, of something that happened `age_ms` ago; None: now, as far as anyone can tell."""
         return Stamp(
             node=self._node,
-            camera=self._camera,
+            camera=camera,
             boot=self._boot,
             wall=self._clock.wall() - timedelta(milliseconds=age_ms or 0.0),
             clock_synced=self._clock.synced(),

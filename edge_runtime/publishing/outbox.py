@@ -207,7 +207,7 @@ class Outbox:
         payload = encode(
             event,
             node=stamp.node,
-            camera=None if event.type == "node_online" else stamp.camera,
+            camera=stamp.camera,
             boot=stamp.boot,
             seq=seq,
             event_id=self._ulids.next(stamp.wall),
